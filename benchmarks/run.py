@@ -35,6 +35,8 @@ HERE = Path(__file__).resolve().parent
 CALL_PEERS = ("xoscar", "ray")
 TOPIC_PEERS = ("nats", "redis")
 PEERS = (*CALL_PEERS, *TOPIC_PEERS)
+TOPIC_PARTS = ("once", "fan-out", "stored", "unsynced", "sends")
+"""What `inaho_topics.py` measures in each round; `tables` is measured once."""
 TOPIC_ROUNDS_MAX = 2
 """Rounds of topics, unless the number is given: each takes about twenty seconds."""
 SUBJECT_TIMEOUT_S = 180.0
@@ -134,8 +136,7 @@ class Run:
     def measure_topics_round(self) -> None:
         """All subjects that publish and subscribe, in turn."""
         figures: Round = {"push": run_script("raw_push.py", "--seconds", self.seconds)}
-        parts = ("once", "fan-out", "stored", "sends")
-        figures["topics"] = run_script("inaho_topics.py", "--seconds", self.seconds, "--only", *parts)
+        figures["topics"] = run_script("inaho_topics.py", "--seconds", self.seconds, "--only", *TOPIC_PARTS)
         self._measure_peers(figures, TOPIC_PEERS, "topics")
         self.rounds.append(figures)
 

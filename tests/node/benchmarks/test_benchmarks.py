@@ -278,6 +278,7 @@ def test_messages_in_one_direction_are_measured_between_two_processes():
 
 
 def test_every_measurement_of_topics_gives_its_figures(load):
+    assert {*load("run").TOPIC_PARTS, "tables"} == set(load("inaho_topics").MEASUREMENTS)
     tables = ("--topics", "20", "--cycles", "40")
     figures = figures_of("inaho_topics.py", "--seconds", "0.1", *tables)
     assert {row.figure for row in load("topics_targets").TOPIC_ROWS if row.subject in ("topics", "once")} <= set(
