@@ -25,7 +25,7 @@ from inaho.testing.control_plane.simulation import ControlSimulation, Network
 
 HISTORIES_EACH = 20
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
-CHUNKS = [FIRST + HISTORIES_EACH * turn for turn in range(int(os.environ.get("INAHO_TEST_SEEDS", "50")))]
+CHUNKS = [FIRST + HISTORIES_EACH * turn for turn in range(int(os.environ.get("INAHO_TEST_SEEDS", "20")))]
 
 
 def replay(seed: int) -> str:

@@ -182,16 +182,16 @@ SPLIT = ("split",)
 
 MUTANTS: list[tuple[Patch, tuple[str, ...], int]] = [
     (no_marker_is_written, SPLIT, 0),
-    (activations_do_not_wait_for_the_marker, ("outage",), 19),
+    (activations_do_not_wait_for_the_marker, ("outage",), 80),
     (markers_are_not_looked_at, SPLIT, 0),
     (founder_writes_no_marker, ("second_cluster",), 0),
-    (what_began_before_the_others_noticed_is_not_proved, ("unnoticed",), 46),
+    (what_began_before_the_others_noticed_is_not_proved, ("unnoticed",), 173),
     (nobody_is_doubted, SPLIT, 0),
-    (who_was_away_doubts_nobody, ("slow", "pause"), 8),
+    (who_was_away_doubts_nobody, ("slow", "pause"), 30),
     (who_was_replaced_undoubted_is_not_looked_for, ("restarted",), 0),
-    (who_was_blocked_doubts_nobody, ("unheard_block",), 48),
+    (who_was_blocked_doubts_nobody, ("unheard_block",), 62),
     (a_block_needs_no_marker, ("unheard_block",), 4),
-    (doubt_is_over_when_a_member_is_back, ("slow", "after_heal"), 8),
+    (doubt_is_over_when_a_member_is_back, ("slow", "after_heal"), 30),
     (no_proof_at_the_end_of_doubt, ("replaced",), 2),
     (proofs_are_not_repeated, SPLIT, 0),
     (newer_versions_are_taken_for_equal, SPLIT, 0),
@@ -200,7 +200,7 @@ MUTANTS: list[tuple[Patch, tuple[str, ...], int]] = [
     (ticks_need_no_proof, SPLIT, 0),
     (reminders_need_no_proof, SPLIT, 2),
     (stream_items_need_no_proof, ("streams",), 1),
-    (handed_snapshots_are_not_proved, ("replaced",), 4),
+    (handed_snapshots_are_not_proved, ("replaced",), 9),
 ]
 
 
