@@ -202,6 +202,7 @@ class Shutdown:
             self.left.set_result(None)
 
     def _part(self) -> None:
+        self._local.left = True
         if not self.parting.done():
             self.parting.set_result(None)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from inaho.actor import EventStream
 from inaho.config import ClusterConfig
+from inaho.errors import ShuttingDown
 from inaho.events import CallSucceeded, Event, SerializationFailure
 from inaho.runtime.local.clock import Entropy, boot_time, clock_ns, unix_time
 from inaho.runtime.local.pauses import Pauses
@@ -50,6 +51,7 @@ class LocalNode:
         shutting_down: no new activations.
         placement_paused: why there are no new activations for now; empty if there are (SPEC PR-2.4, PR-5.3).
         closing: no new connections.
+        left: nothing is published, subscribed or stored from here any more: this node has left, or has stopped.
     """
 
     def __init__(
@@ -88,9 +90,16 @@ class LocalNode:
         self.shutting_down = False
         self.placement_paused = ""
         self.closing = False
+        self.left = False
 
     def _want_successes(self, wanted: bool) -> None:
         self.successes_wanted = wanted
+
+    def check_here(self, identity: str = "") -> None:
+        """Raises `ShuttingDown` if programs can publish, subscribe and store nothing from here any more."""
+        if self.left:
+            reason = "this client is closed" if self.client else "this node has left the cluster"
+            raise ShuttingDown(reason, identity=identity, authority=self.authority)
 
     def publish(self, event: Event) -> None:
         """Publishes an event."""

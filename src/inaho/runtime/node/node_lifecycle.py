@@ -172,7 +172,7 @@ class NodeLifecycle:
     async def _stop(self, rounds: int) -> None:
         """Stops in the order of SPEC BS-3: gossip, turns, identity lookup, member list, connections, transport."""
         node, local = self._node, self._local
-        local.shutting_down = local.closing = True
+        local.shutting_down = local.closing = local.left = True
         for close in self._attached:
             close()
         if node.membership_log is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -96,10 +96,7 @@ class DurableSends:
         reference, method = sent_method(function)
         host, key = reference._inaho_host, reference._inaho_key
         identity = f"{host.name}/{key}"
-        if self._local.closing:
-            raise ShuttingDown(
-                "the node has left and sends nothing", identity=identity, authority=self._local.authority
-            )
+        self._local.check_here(identity)
         if not 0 <= after_s < DELAY_MAX_S:
             raise InvalidArguments(
                 f"a send is due in 0 to {DELAY_MAX_S:.0e} seconds, not {after_s!r}", identity=identity
@@ -131,8 +128,15 @@ class DurableSends:
         self._under_way += 1
         if not lane.running:
             lane.running = True
-            self._local.spawn(self._run(partition, lane), name="inaho-durable-sends")
+            running = self._local.spawn(self._run(partition, lane), name="inaho-durable-sends")
+            running.add_done_callback(lambda task: self._over(lane) if task.cancelled() else None)
         return future
+
+    def _over(self, lane: _Lane) -> None:
+        """The node stops, perhaps before the first step of the Task of the lane."""
+        lane.running = False
+        self._end(lane.waiting, ShuttingDown("the node stopped before the send was stored"))
+        lane.waiting.clear()
 
     async def _run(self, partition: str, lane: _Lane) -> None:
         """One request after another, until nothing waits. The first step is in the next iteration of the loop."""
@@ -152,13 +156,12 @@ class DurableSends:
                 group = []
         except asyncio.CancelledError:
             stopped = ShuttingDown("the node stopped before it was known that the send is stored", maybe_executed=True)
-            self._end([*group, *lane.waiting], stopped)
-            lane.waiting.clear()
+            self._end(group, stopped)
             raise
         finally:
             lane.running = False
 
-    def _end(self, group: list[_Waiting], outcome: list[DurableSend] | Exception) -> None:
+    def _end(self, group: Collection[_Waiting], outcome: list[DurableSend] | Exception) -> None:
         self._under_way -= len(group)
         for index, each in enumerate(group):
             if each.future.done():  # the sender does not wait any more

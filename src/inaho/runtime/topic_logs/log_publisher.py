@@ -73,7 +73,7 @@ class LogPublisher:
     def publish(self, encoded: bytes, key: str, message_id: str) -> Awaitable[None]:
         """Publishes an encoded value; it is awaited until the message is stored. Errors as `Topic.publish`."""
         local = self._local
-        if self._topic.deleted or local.closing:
+        if self._topic.deleted or local.left:
             raise self._over()
         size_bytes = len(encoded)
         if size_bytes > self._bytes_max:
@@ -106,7 +106,7 @@ class LogPublisher:
     def _over(self) -> NoSuchTopic | ShuttingDown:
         if self._topic.deleted:
             return NoSuchTopic(f"topic {self._topic.name!r} was deleted")
-        return ShuttingDown("this node has stopped")
+        return ShuttingDown("this client is closed" if self._local.client else "this node has left the cluster")
 
     def _key_size(self, key: str) -> int:
         size = len(key) if key.isascii() else len(key.encode("utf-8", "surrogatepass"))

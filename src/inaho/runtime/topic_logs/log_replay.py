@@ -88,6 +88,7 @@ class LogReplay(Subscription[T]):
         """See `Subscription.start`."""
         if self._started:
             return
+        self._local.check_here()
         self._started = True
         self._running[self] = None
         for partition in range(len(self._starts)):

@@ -92,6 +92,7 @@ class LogSubscription(Subscription[T]):
         """See `Subscription.start`."""
         if self._started:
             return
+        self._local.check_here()
         self._started = True
         self._running[self] = None
         try:

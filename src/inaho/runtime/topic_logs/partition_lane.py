@@ -58,6 +58,8 @@ _REFUSED: Final = frozenset(error.code for error in (MessageTooLarge, NoSuchTopi
 OVERHEAD_BYTES: Final = 48
 """What a message takes in a batch beside its value, key and id."""
 
+STOPPED: Final = "this node has stopped before it was known that the message is stored"
+
 AHEAD: Final = 2
 """Batches for which there is room: one is on its way, and one is gathered."""
 
@@ -159,8 +161,10 @@ class PartitionLane:
 
     async def sending(self) -> None:
         """Returns when no message waits or is on its way."""
-        while self._sender is not None:
-            await asyncio.wait([self._sender])
+        while (sender := self._sender) is not None:
+            await asyncio.wait([sender])
+            if self._sender is sender:  # it was cancelled before its first step
+                self.close()
 
     @property
     def queued(self) -> bool:
@@ -203,6 +207,8 @@ class PartitionLane:
                     self._wake()  # this one has been woken, and may not use the room
             if self._pending_bytes < AHEAD * self._bytes_max:
                 break
+        if self._local.closing:
+            self._local.check_here()
         await self.put(message, size_bytes, self._local.loop.time())
 
     def _wake(self) -> None:
@@ -222,6 +228,9 @@ class PartitionLane:
                 if self._batch:
                     await self._send(self._batch)
                 self._batch = []
+        except asyncio.CancelledError:  # the node stops
+            self._fail(self._batch, ShuttingDown(STOPPED), True)
+            raise
         finally:
             self._sender = None
             self._batch = []
@@ -325,7 +334,10 @@ class PartitionLane:
             room = self._room.popleft()
             if not room.done():
                 room.set_exception(ShuttingDown("this node has stopped before there was room for the message"))
-        self._give_up(ShuttingDown("this node has stopped before the message was stored"))
+        self._give_up(ShuttingDown(STOPPED))
+        if self._sender is not None and self._sender.done():  # it was cancelled before its first step
+            self._sender = None
+            del self._busy[self]
 
     def _give_up(self, error: InahoError) -> None:
         self._fail(self._batch, error, self._in_doubt or self._calling)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from inaho.core.pubsub.announcements import ALL, group_channel
-from inaho.errors import InahoError, InvalidTopic, ShuttingDown, Timeout
+from inaho.errors import InahoError, InvalidTopic, Timeout
 from inaho.errors.inspection import describe
 from inaho.events import SubscriptionEnded, SubscriptionStarted
 from inaho.runtime.messages.target import RemoteTarget
@@ -75,7 +75,6 @@ class AtMostOnce:
         self._peers = peers
         self._calls = calls
         self._effective: dict[OwnSubscription, None] = {}
-        self._stopped = False
         self._reports = DropReports(counts, local.publish)
         self.announcer = Announcer(local, peers.connect, self._tell, changed=self._changed, now_ready=self._ready)
         self.inlets = Inlets(local, counts, self._reports, self._changed, self.announcer.came_late)
@@ -127,7 +126,6 @@ class AtMostOnce:
         self._stop()
 
     def _stop(self) -> None:
-        self._stopped = True
         for sink in self.inlets.all_sinks():
             sink.end("stopped")
         self.outlets.close()
@@ -143,8 +141,7 @@ class AtMostOnce:
 
     async def begin(self, subscription: OwnSubscription, kind: MessageType[Any]) -> None:
         """See `Subscribers`."""
-        if self._stopped:
-            raise ShuttingDown("this node has left the cluster")
+        self._local.check_here()
         channel = subscription.topic
         self.inlets.add(channel, subscription, kind)
         self.announcer.add(channel)

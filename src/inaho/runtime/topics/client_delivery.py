@@ -182,6 +182,7 @@ class ClientDelivery:
 
     async def begin(self, subscription: OwnSubscription, kind: MessageType[Any]) -> None:
         """See `Subscribers`."""
+        self._local.check_here()
         started: asyncio.Future[None] = self._local.loop.create_future()
         reader = self._local.spawn(
             self._read(subscription, kind, started), name=f"inaho-client-subscribe-{subscription.topic}"

@@ -79,8 +79,7 @@ class ClientLane:
         limit = config.message_bytes_max
         if self._topic.deleted:
             raise NoSuchTopic(f"topic {topic!r} was deleted")
-        if self._local.closing:
-            raise ShuttingDown("this client is closed")
+        self._local.check_here()
         if len(encoded) > limit:
             raise MessageTooLarge(
                 f"a message of {len(encoded)} bytes for topic {topic!r}; at most {limit} are allowed "

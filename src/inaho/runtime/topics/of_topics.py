@@ -78,6 +78,7 @@ class OfTopics:
 
         Raises:
             NoSuchTopic: there is none.
+            InvalidTopic: the name is not valid.
             InahoError: as any call, and `StorageFailed` if it cannot be stored.
         """
-        await self._topics.definitions.delete(name)
+        await self._topics.delete(name)

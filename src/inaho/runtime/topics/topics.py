@@ -80,6 +80,7 @@ class Topics:
             settings: those that the caller gives, by name.
         """
         check_name(name)
+        self._local.check_here()
         messages = message_type(Any if kind is None else kind)
         given = dict(settings)
         if kind is not None:
@@ -93,6 +94,12 @@ class Topics:
         known = await self.definitions.get(name, asked, sorted(given))
         delivery: Delivery = self.at_least_once if known.definition.durable else self._direct
         return Topic(known, messages, delivery)
+
+    async def delete(self, name: str) -> None:
+        """See `Cluster.delete_topic`."""
+        check_name(name)
+        self._local.check_here()
+        await self.definitions.delete(name)
 
     def deleted(self, topic: KnownTopic) -> None:
         """A topic that this node knows was deleted."""
@@ -127,7 +134,8 @@ class Topics:
             await self._grains.begin()
 
     async def leaving(self, left_s: Callable[[], float]) -> None:
-        """This node leaves: sends what waits, within the seconds that `left_s` returns."""
+        """This node leaves: takes nothing more, and sends what waits, within the seconds that `left_s` returns."""
+        self._local.left = True
         if self._grains is not None:
             self._grains.leave()
         if self.relay is not None:
