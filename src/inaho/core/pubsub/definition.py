@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from inaho.core.pubsub.arguments import is_number
 from inaho.errors import InvalidTopic, TopicConflict
 
 __all__ = ["AT_LEAST_ONCE", "AT_MOST_ONCE", "DEAD_LETTERS", "RESERVED", "TopicDefinition", "check_name"]
@@ -113,8 +114,14 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
                 )
         for setting, (low, high) in _RANGES.items():
             value = getattr(self, setting)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                raise InvalidTopic(f"{setting} of topic {self.name!r} must be in {low}..{high}, not {value!r}")
+            whole = isinstance(low, int)
+            if not is_number(value, low, high) or (whole and not isinstance(value, int)):
+                what = "a whole number" if whole else "a number"
+                raise InvalidTopic(f"{setting} of topic {self.name!r} must be {what} in {low}..{high}, not {value!r}")
+        if self.allow_no_subscribers not in (True, False) or is_number(self.allow_no_subscribers, 0, 1):
+            raise InvalidTopic(
+                f"allow_no_subscribers of topic {self.name!r} must be True or False, not {self.allow_no_subscribers!r}"
+            )
 
     def check_same(self, asked: dict[str, Any]) -> None:
         """Raises `TopicConflict` if a setting in `asked` differs; only those given are compared."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from inaho.core.pubsub.arguments import is_number, is_text
 from inaho.core.pubsub.send_records import DurableSend, NewSend
 from inaho.core.pubsub.stored_sends import DELAY_MAX_S
 from inaho.errors import InvalidArguments, MessageTooLarge, Overloaded, ShuttingDown
@@ -97,12 +98,12 @@ class DurableSends:
         host, key = reference._inaho_host, reference._inaho_key
         identity = f"{host.name}/{key}"
         self._local.check_here(identity)
-        if not 0 <= after_s < DELAY_MAX_S:
+        if not is_number(after_s, 0, DELAY_MAX_S - 1):
+            raise InvalidArguments(f"after must be in 0..{DELAY_MAX_S:.0e} seconds, not {after_s!r}", identity=identity)
+        if not is_text(name, ID_CHARS_MAX):
             raise InvalidArguments(
-                f"a send is due in 0 to {DELAY_MAX_S:.0e} seconds, not {after_s!r}", identity=identity
+                f"the id of a send is text of at most {ID_CHARS_MAX} characters, not {name!r}", identity=identity
             )
-        if len(name) > ID_CHARS_MAX:
-            raise InvalidArguments(f"the id of a send has at most {ID_CHARS_MAX} characters, not {len(name)}")
         if self._under_way >= self._local.config.rpc.sends_max:
             raise Overloaded(f"{self._under_way} durable sends are under way (rpc.sends_max)", identity=identity)
         body = method.encode_arguments(key, method.bind(reference, arguments, named))

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
+from inaho.core.pubsub.arguments import is_number
 from inaho.core.pubsub.consumer_window import ConsumerWindow, Held
 from inaho.errors import InahoError, InvalidArguments, SubscriptionLost, Timeout
 from inaho.runtime.topic_logs.keeper_messages import ConsumeRequest, Delivery, DeliveryNumber
 from inaho.runtime.topic_logs.partition_stream import PartitionStream
-from inaho.runtime.topic_logs.positions import start_at
+from inaho.runtime.topic_logs.positions import check_start, start_at
+from inaho.wire.exception_parts import sendable
 
 if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
@@ -32,6 +34,9 @@ to acknowledge, or notice that its stream has ended."""
 
 TICKS: Final = 6
 """So many times within the time to acknowledge the window is looked through."""
+
+REASON_CHARS_MAX: Final = 1000
+"""Of the reason of a failure that the keeper is told."""
 
 FAIRNESS: Final = 64
 """After so many deliveries without a pause the loop runs."""
@@ -97,8 +102,7 @@ class LogConsumer:
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._taken = 0
-        for partition in range(definition.partitions):
-            start_at(options.start, partition)  # raises for one that is not valid
+        check_start(options.start, definition.partitions)
 
     @property
     def late(self) -> int:
@@ -240,16 +244,18 @@ class LogConsumer:
 
     def retry(self, held: Held[Delivery], after_s: float | None, reason: str) -> None:
         """Handling it failed. Raises as `ack`."""
-        if after_s is not None and not 0 <= after_s <= 86_400 * 365:
-            raise InvalidArguments(f"a message is delivered again after 0 seconds to a year, not {after_s}")
-        if not self.window.retry(held, after_s, reason):
+        if after_s is not None and not is_number(after_s, 0, 86_400 * 365):
+            raise InvalidArguments(f"a message is delivered again after_s=0 seconds to a year, not {after_s!r}")
+        if not isinstance(cast("object", reason), str):
+            raise InvalidArguments(f"the reason of a retry is text, not {reason!r}")
+        if not self.window.retry(held, after_s, sendable(reason, REASON_CHARS_MAX)):
             raise self._over(held)
         self._streams[held.partition].settle_soon()
 
     def extend(self, held: Held[Delivery], seconds: float) -> None:
         """Prolongs its time to acknowledge. Raises as `ack`."""
-        if not 0 < seconds <= 86_400:
-            raise InvalidArguments(f"the time to acknowledge is prolonged by 0 to 86,400 seconds, not {seconds}")
+        if not is_number(seconds, 0, 86_400) or not seconds:
+            raise InvalidArguments(f"the time to acknowledge is prolonged by 0 to 86,400 seconds, not {seconds!r}")
         if not self.window.extend(held, seconds, self._local.loop.time()):
             raise self._over(held)
         self._streams[held.partition].settle_soon()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from inaho.core.pubsub.arguments import is_whole
 from inaho.errors import InvalidTopic
-from inaho.runtime.topic_logs.positions import start_at
+from inaho.runtime.topic_logs.positions import check_start, start_at
+from inaho.runtime.topic_logs.subscription import check_subscription
 
 if TYPE_CHECKING:
     from inaho.core.pubsub.definition import TopicDefinition
@@ -29,7 +31,7 @@ class LogOperations:
 
     async def describe(self, topic: LoggedTopic, partition: int) -> PartitionDescription:
         """See `Topic.partition`."""
-        if not 0 <= partition < topic.definition.partitions:
+        if not is_whole(partition, 0, topic.definition.partitions - 1):
             raise InvalidTopic(
                 f"topic {topic.name!r} has partitions 0 to {topic.definition.partitions - 1}, not {partition!r}"
             )
@@ -37,12 +39,15 @@ class LogOperations:
 
     async def delete_subscription(self, topic: LoggedTopic, name: str) -> bool:
         """See `Topic.delete_subscription`."""
+        check_subscription(name)
         numbers = range(topic.definition.partitions)
         found = await asyncio.gather(*(self._keepers(topic.name, each).delete_subscription(name) for each in numbers))
         return any(found)
 
     async def seek(self, topic: LoggedTopic, name: str, start: Start) -> None:
         """See `Topic.seek`."""
+        check_subscription(name)
+        check_start(start, topic.definition.partitions)
         starts = [start_at(start, partition) for partition in range(topic.definition.partitions)]
         await asyncio.gather(*(self._keepers(topic.name, at).seek(name, each) for at, each in enumerate(starts)))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from inaho.core.pubsub.arguments import NONE, is_text, key_size
 from inaho.core.pubsub.partitioning import partition_of_message
 from inaho.errors import InahoError, InvalidTopic, MessageTooLarge, NoSuchTopic, ShuttingDown
 from inaho.runtime.topic_logs.keeper_messages import KEEPER, NewMessage, keeper_key
@@ -82,8 +83,9 @@ class LogPublisher:
                 "(pubsub.message_bytes_max)"
             )
         size_bytes += OVERHEAD_BYTES
+        if key is not NONE:
+            size_bytes += key_size(key, self._key_bytes_max)
         if key:
-            size_bytes += self._key_size(key)
             partition = partition_of_message(key, self._partitions)
         else:
             if not self._unkeyed_stays:
@@ -91,9 +93,9 @@ class LogPublisher:
                 self._unkeyed = self._next_unkeyed()
                 local.loop.call_soon(self._loop_turned)
             partition = self._unkeyed
-        if message_id:
-            if len(message_id) > ID_CHARS_MAX:
-                raise InvalidTopic(f"the id of a message has at most {ID_CHARS_MAX} characters, not {len(message_id)}")
+        if message_id is not NONE:
+            if not is_text(message_id, ID_CHARS_MAX):
+                raise InvalidTopic(f"the id of a message is text of at most {ID_CHARS_MAX} characters: {message_id!r}")
             size_bytes += 4 * len(message_id)
         lane = self._lanes.get(partition)
         if lane is None:
@@ -107,14 +109,6 @@ class LogPublisher:
         if self._topic.deleted:
             return NoSuchTopic(f"topic {self._topic.name!r} was deleted")
         return ShuttingDown("this client is closed" if self._local.client else "this node has left the cluster")
-
-    def _key_size(self, key: str) -> int:
-        size = len(key) if key.isascii() else len(key.encode("utf-8", "surrogatepass"))
-        if size > self._key_bytes_max:
-            raise InvalidTopic(
-                f"the key of a message has {size} bytes, the most is {self._key_bytes_max} (pubsub.key_bytes_max)"
-            )
-        return size
 
     def _loop_turned(self) -> None:
         self._unkeyed_stays = False

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from inaho.core.back_off import back_off_s
 from inaho.core.pubsub.message import Message
-from inaho.errors import InahoError, SubscriptionLost
+from inaho.errors import InahoError, InvalidTopic, SubscriptionLost
 from inaho.errors.inspection import text_of
 from inaho.runtime.topic_logs.keeper_messages import ReplayRequest, StartAt
 from inaho.runtime.topic_logs.partition_lane import as_known, may_pass
-from inaho.runtime.topic_logs.positions import start_at
+from inaho.runtime.topic_logs.positions import check_start, start_at
 from inaho.runtime.topic_logs.subscription import Subscription
 from inaho.wire.codec import DECODE_ERRORS
 
@@ -70,6 +70,9 @@ class LogReplay(Subscription[T]):
         self._topology = topology
         self._keepers = keepers
         self._decode = value_type.decode
+        check_start(start, topic.definition.partitions)
+        if not isinstance(cast("object", follow), bool):
+            raise InvalidTopic(f"follow is True or False, not {follow!r}")
         self._starts = [start_at(start, partition) for partition in range(topic.definition.partitions)]
         self._follow = follow
         self._running = running

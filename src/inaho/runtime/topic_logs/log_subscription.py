@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from inaho.core.pubsub.arguments import is_whole
 from inaho.core.pubsub.message import Message
 from inaho.errors import InvalidTopic, SubscriptionLost
 from inaho.errors.inspection import describe, is_a
@@ -208,8 +209,8 @@ class HandledSubscription(LogSubscription[T]):
         concurrency: int,
     ) -> None:
         super().__init__(local, consumer, kind, running)
-        if not 1 <= concurrency <= CONCURRENCY_MAX:
-            raise InvalidTopic(f"concurrency must be in 1..{CONCURRENCY_MAX}, not {concurrency!r}")
+        if not is_whole(concurrency, 1, CONCURRENCY_MAX):
+            raise InvalidTopic(f"concurrency must be a whole number in 1..{CONCURRENCY_MAX}, not {concurrency!r}")
         self._handle = handle
         self._concurrency = concurrency
         self._workers: list[asyncio.Task[None]] = []

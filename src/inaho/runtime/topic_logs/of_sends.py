@@ -7,11 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, overload
 
 from inaho.core.identity.identity import validate_key, validate_kind
-from inaho.errors import InvalidArguments
+from inaho.core.pubsub.arguments import is_whole
+from inaho.core.pubsub.send_records import DurableSend
+from inaho.errors import InvalidArguments, InvalidGrain
+from inaho.runtime.grains.kind import GrainKind
 from inaho.runtime.topic_logs.send_options import SendOptions, take_options
 
 if TYPE_CHECKING:
-    from inaho.core.pubsub.send_records import DurableSend
     from inaho.runtime.calls.sends import Sends
     from inaho.runtime.grains.grain import Grain
     from inaho.runtime.topic_logs.durable_sends import DurableSends
@@ -120,10 +122,13 @@ class OfSends:
             kind: class of the grain, or its name; all kinds unless given.
             key: of the grain; all grains of the kind unless given.
         """
-        name = kind if isinstance(kind, str) else kind.inaho_kind.name
-        if name or key:
+        described = kind if isinstance(kind, str) else getattr(kind, "inaho_kind", None)
+        if not isinstance(described, str | GrainKind):
+            raise InvalidGrain(f"{kind!r} is neither a Grain class nor the name of one")
+        name = described if isinstance(described, str) else described.name
+        if name or key != "":
             validate_kind(name)
-        if key:
+        if key != "":
             validate_key(key)
             return await self._durable.keeper_of(name, key).listed(name, key, LISTED_MAX)
         keepers = [self._durable.keeper(partition) for partition in self._durable.partitions]
@@ -137,6 +142,7 @@ class OfSends:
             True if it waited and does not run any more. False if there is none any more, or if its call is under way;
             that call is not repeated when it fails.
         """
+        _check_send(send)
         return await self._durable.keeper_of(send.kind, send.key).cancel(send.kind, send.key, send.id)
 
     async def dead_sends(self, count_max: int = LISTED_MAX) -> list[DurableSend]:
@@ -145,8 +151,8 @@ class OfSends:
         Args:
             count_max: at most so many, 1 to 200.
         """
-        if not 1 <= count_max <= LISTED_MAX:
-            raise InvalidArguments(f"count_max must be 1 to {LISTED_MAX}, not {count_max}")
+        if not is_whole(count_max, 1, LISTED_MAX):
+            raise InvalidArguments(f"count_max must be a whole number in 1..{LISTED_MAX}, not {count_max!r}")
         keepers = [self._durable.keeper(partition) for partition in self._durable.partitions]
         found = await asyncio.gather(*(keeper.dead_letters(count_max) for keeper in keepers))
         return [send for sends in found for send in sends][:count_max]
@@ -157,4 +163,10 @@ class OfSends:
         Returns:
             Whether it was a dead letter.
         """
+        _check_send(send)
         return await self._durable.keeper_of(send.kind, send.key).send_again(send.kind, send.key, send.id)
+
+
+def _check_send(send: object) -> None:
+    if not isinstance(send, DurableSend):
+        raise InvalidArguments(f"a DurableSend is needed, as `send` and `durable_sends` return it, not {send!r}")

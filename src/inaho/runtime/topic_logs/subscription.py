@@ -12,10 +12,11 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import msgspec
 
+from inaho.core.pubsub.arguments import is_whole
 from inaho.core.pubsub.message import Message
 from inaho.errors import InvalidTopic
 
-__all__ = ["SLOW", "SubscribeOptions", "Subscription"]
+__all__ = ["SLOW", "SubscribeOptions", "Subscription", "check_subscription"]
 
 T = TypeVar("T")
 
@@ -47,19 +48,24 @@ class SubscribeOptions(msgspec.Struct, frozen=True):
             durable: the topic is at least once.
         """
         name, window = cast("object", self.name), cast("object", self.window)
-        if not isinstance(name, str) or len(name) > NAME_CHARS_MAX or not name.isprintable() or " " in name:
-            raise InvalidTopic(
-                f"the name of a subscription has at most {NAME_CHARS_MAX} printable characters and no spaces, not "
-                f"{self.name!r}"
-            )
-        if window is not None and not (isinstance(window, int) and 1 <= window <= 1 << 20):
-            raise InvalidTopic(f"window must be a number in 1..{1 << 20}, not {window!r}")
+        if name != "":
+            check_subscription(name)
+        if window is not None and not is_whole(window, 1, 1 << 20):
+            raise InvalidTopic(f"window must be a whole number in 1..{1 << 20}, not {window!r}")
         if self.slow not in SLOW:
             raise InvalidTopic(f"slow must be one of {', '.join(SLOW)}, not {self.slow!r}")
         if durable and self.slow != "drop_oldest":
             raise InvalidTopic(f"slow={self.slow!r} is for topics at most once: at least once no message is dropped")
         if not durable and self.start != "latest":
             raise InvalidTopic("start is for topics at least once: at most once old messages are not kept")
+
+
+def check_subscription(name: object) -> None:
+    """Raises `InvalidTopic` for a name that no subscription can have."""
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable() or " " in name:
+        raise InvalidTopic(
+            f"the name of a subscription has 1 to {NAME_CHARS_MAX} printable characters and no spaces, not {name!r}"
+        )
 
 
 class Subscription(ABC, Generic[T]):

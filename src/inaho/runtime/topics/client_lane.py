@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from inaho.core.pubsub.arguments import key_size
 from inaho.errors import InahoError, InvalidTopic, MessageTooLarge, NoSuchTopic, ShuttingDown
 
 if TYPE_CHECKING:
@@ -85,14 +86,7 @@ class ClientLane:
                 f"a message of {len(encoded)} bytes for topic {topic!r}; at most {limit} are allowed "
                 "(pubsub.message_bytes_max)"
             )
-        if not isinstance(key, str):
-            raise InvalidTopic(f"the key of a message is text, not {key!r}")
-        try:
-            size_bytes = len(key.encode())
-        except UnicodeEncodeError as error:
-            raise InvalidTopic(f"the key of a message has no UTF-8: {key!r}") from error
-        if size_bytes > config.key_bytes_max:
-            raise InvalidTopic(f"a key has at most {config.key_bytes_max} bytes (pubsub.key_bytes_max)")
+        key_size(key, config.key_bytes_max)
 
     async def _send_all(self) -> None:
         """The first step is in the next iteration of the loop, so that messages of this one are together."""
@@ -137,7 +131,7 @@ class ClientPublisher(Generic[T]):
 
     def publish(self, value: T, key: str, id: str) -> Awaitable[None]:
         """See `Topic.publish`."""
-        if id:
+        if id != "":
             raise InvalidTopic(f"topic {self._topic!r} is at most once; a message has an id at least once only")
         return self._lane.publish(self._kind.encode(value, self._topic), key)
 

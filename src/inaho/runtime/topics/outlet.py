@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from inaho.core.pubsub.arguments import NONE, key_size
 from inaho.errors import InvalidTopic, MessageTooLarge, NoSubscribers, NoSuchTopic, ShuttingDown, WrongMessageType
 from inaho.errors.inspection import text_of
 from inaho.wire.codec import ENCODE_ERRORS, encode
@@ -176,17 +177,8 @@ class Outlet:
                 f"a message of {size} bytes for topic {self.topic!r}; at most {self.message_max} are allowed "
                 "(pubsub.message_bytes_max)"
             )
-        if not key:
-            return size
-        if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  callers may be untyped
-            raise InvalidTopic(f"the key of a message is text, not {key!r}")
-        try:
-            key_size = len(key.encode())
-        except UnicodeEncodeError as error:
-            raise InvalidTopic(f"the key of a message has no UTF-8: {key!r}") from error
-        if key_size > self.key_max:
-            raise InvalidTopic(f"a key has at most {self.key_max} bytes (pubsub.key_bytes_max), not {key_size}")
-        return size + key_size + 5
+        of_key = key_size(key, self.key_max)
+        return size + of_key + 5 if of_key else size
 
     def make_room(self, size: int) -> None:
         """The present batch leaves if a message of that size would make it exceed a frame."""
@@ -277,10 +269,10 @@ class DirectPublisher(Generic[T]):
         is_plain: Any = self._is_plain
         if is_plain is None or not is_plain(value):
             self._kind.copy(encoded, outlet.topic)
-        if id:
+        if id != "":
             raise InvalidTopic(f"topic {outlet.topic!r} is at most once; a message has an id at least once only")
         size = len(encoded)
-        if key or size > 1024:
+        if key is not NONE or size > 1024:
             size = outlet.check_size(size, key)
         if outlet.hindered:
             await outlet.admit()

@@ -107,8 +107,10 @@ class Topic(Generic[T]):
         options.check(durable=self.definition.durable)
         if handler is None:
             if concurrency != 1:
-                raise InvalidTopic("concurrency is of a handler, and no handler is given")
+                raise InvalidTopic(f"concurrency is of a handler, and no handler is given: {concurrency!r}")
             return self._delivery.subscribe(self._known, self._kind, options)
+        if not callable(handler):
+            raise InvalidTopic(f"handler is a function that takes a message, not {handler!r}")
         return self._logged("a handler").subscribe_handler(self._known, self._kind, options, handler, concurrency)
 
     def replay(self, start: Start = "earliest", *, follow: bool = False) -> Subscription[T]:
