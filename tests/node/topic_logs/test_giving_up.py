@@ -5,9 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from inaho import Message
+from inaho.core.pubsub.definition import TopicDefinition
 from inaho.core.pubsub.partitioning import partition_of_message
+from inaho.errors import InvalidTopic
 from inaho.events import MessageDeadLettered
+from inaho.runtime.topic_logs import dead_letters
+from inaho.runtime.topics.registry import TopicRegistry
+from inaho.runtime.topics.shard import shard_of
 from support.durable_topics import Handled, Order, make, publish
 from support.waiting import until
 
@@ -36,6 +43,48 @@ async def test_a_message_that_always_fails_becomes_a_dead_letter_and_its_key_goe
     async with letters.subscribe("people", start="earliest") as messages:
         letter = await anext(messages)
     assert letter.key == "a"
+
+
+async def test_names_of_dead_letter_topics_are_for_at_least_once(fleet: Any):
+    [one] = await fleet.members(1)
+    for settings in ({}, {"delivery": "at_most_once"}):
+        with pytest.raises(InvalidTopic, match=r"dead letters.*'q\.dead-letters'"):
+            await one.topic("q.dead-letters", int, **settings)
+    with pytest.raises(InvalidTopic, match="1 to 187 characters"):
+        await make(one, "q" * 188)
+    assert await one.topics() == []
+    await make(one, "q" * 187)
+    letters = await make(one, "q.dead-letters", partitions=3)
+    assert (await one.topic("q.dead-letters", Order)).definition == letters.definition
+
+
+async def test_dead_letters_that_no_topic_takes_stay_and_their_key_waits(
+    fleet: Any, caplog: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dead_letters, "PAUSE_MAX_S", 0.05)
+    [one] = await fleet.members(1)
+    topic = await make(one, partitions=1, attempts_max=1)
+    old = TopicDefinition(name="orders.dead-letters", created_at=1.0)  # made before such names were refused
+    shard = one.runtime.topics.definitions._registry.shard(shard_of(old.name, one.config.pubsub.shards))
+    await shard.listed("")
+    assert fleet.activation(TopicRegistry, shard._inaho_key)._table.bring_back(old)
+    handled = Handled()
+
+    async def handle(message: Message[Order]) -> None:
+        if message.value == Order("a", 0):
+            raise ValueError("never")
+        handled.add(message)
+
+    async with topic.subscribe("group", handler=handle):
+        await publish(topic, ["a", "b"], 2)
+        await until(lambda: "orders.dead-letters' is at_most_once and keeps nothing" in caplog.text)
+        await until(lambda: len(handled.messages) == 2)
+        assert handled.numbers("b") == [0, 1]
+        await one.delete_topic(old.name)
+        await until(lambda: handled.numbers("a") == [1])
+    letters = await one.topic(old.name)
+    async with letters.subscribe("people", start="earliest") as messages:
+        assert (await anext(messages)).value["value"] == {"key": "a", "number": 0}
 
 
 async def test_a_message_with_a_known_id_is_stored_once(fleet: Any):

@@ -53,7 +53,8 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
     """The definition of one topic.
 
     Attributes:
-        name: 1 to 200 printable characters, no spaces.
+        name: 1 to 200 printable characters, no spaces; at most 187 for at least once. Names that end with
+            `.dead-letters` are of topics at least once.
         message_type: name of the class of its messages; empty accepts values of any type.
         delivery: `at_most_once`: direct and fast, a message may be lost, and the loss is told; `at_least_once`: a
             message is in a log before `publish` returns.
@@ -121,6 +122,20 @@ class TopicDefinition(msgspec.Struct, frozen=True, kw_only=True):
         if self.allow_no_subscribers not in (True, False) or is_number(self.allow_no_subscribers, 0, 1):
             raise InvalidTopic(
                 f"allow_no_subscribers of topic {self.name!r} must be True or False, not {self.allow_no_subscribers!r}"
+            )
+
+    def check_new(self) -> None:
+        """Raises as `check`, and `InvalidTopic` if a topic of this name could have no dead-letter topic."""
+        self.check()
+        if not self.durable and self.name.endswith(DEAD_LETTERS):
+            raise InvalidTopic(
+                f"topics whose names end with {DEAD_LETTERS!r} take dead letters, so that they are at least once, and "
+                f"{self.name!r} would be {self.delivery}"
+            )
+        if self.durable and len(self.dead_letters) > NAME_CHARS_MAX:
+            raise InvalidTopic(
+                f"the name of a topic at least once has 1 to {NAME_CHARS_MAX - len(DEAD_LETTERS)} characters, not "
+                f"{self.name!r}: its dead letters go to a topic with {DEAD_LETTERS!r} behind the name"
             )
 
     def check_same(self, asked: dict[str, Any]) -> None:

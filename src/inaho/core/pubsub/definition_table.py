@@ -68,13 +68,13 @@ class DefinitionTable:
             The definition that is in force, and whether this call has created it.
 
         Raises:
-            InvalidTopic: a setting is out of range.
+            InvalidTopic: a setting is out of range, or it could have no dead-letter topic.
             Overloaded: there are too many topics.
         """
         known = self._topics.get(asked.name)
         if known is not None:
             return known, False
-        asked.check()
+        asked.check_new()
         if len(self._topics) >= self._topics_max:
             raise Overloaded(f"a shard of the registry has {self._topics_max} topics (pubsub.topics_max)")
         self._removing.pop(asked.name, None)  # the keepers of the new topic remove what is left of the old one

@@ -15,7 +15,7 @@ from inaho.core.back_off import back_off_s
 from inaho.core.pubsub.dead_letter import DeadLetter
 from inaho.core.pubsub.definition import AT_LEAST_ONCE, TopicDefinition
 from inaho.core.pubsub.partitioning import partition_of_message
-from inaho.errors import InahoError, LogTrimmed
+from inaho.errors import InahoError, InvalidTopic, LogTrimmed
 from inaho.errors.inspection import describe
 from inaho.events import MessageDeadLettered
 from inaho.runtime.topic_logs.keeper_messages import AppendBatch, NewMessage
@@ -40,6 +40,8 @@ PAUSE_MAX_S: Final = 30.0
 
 class DeadLetters:
     """The dead letters of one partition.
+
+    What cannot be published stays with its subscription, and its key waits; each attempt that fails is logged.
 
     Args:
         local: the node.
@@ -92,6 +94,8 @@ class DeadLetters:
     async def _publish(self, group: PartitionGroup, dead: list[Entry]) -> None:
         letters = TopicDefinition(name=self._definition.dead_letters, delivery=AT_LEAST_ONCE)
         letters = await self._definitions.define(letters)
+        if not letters.durable:  # created before such names were refused
+            raise InvalidTopic(f"{letters.name!r} is {letters.delivery} and keeps nothing: delete that topic")
         batches: dict[int, list[tuple[Entry, NewMessage]]] = {}
         for entry in dead:
             try:
