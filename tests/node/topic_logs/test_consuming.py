@@ -307,7 +307,7 @@ async def test_what_cannot_be_is_refused_with_the_reason(fleet: Any):
         topic.subscribe("group", slow="disconnect")
     with pytest.raises(InvalidTopic, match="no handler"):
         topic.subscribe("group", concurrency=2)
-    with pytest.raises(InvalidTopic, match="window must be a number"):
+    with pytest.raises(InvalidTopic, match="window must be a whole number"):
         topic.subscribe("group", window="9")  # type: ignore[arg-type]
     with pytest.raises(InvalidTopic, match="name of a subscription"):
         topic.subscribe(9)  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ async def test_dead_letters_that_no_topic_takes_stay_and_their_key_waits(
     topic = await make(one, partitions=1, attempts_max=1)
     old = TopicDefinition(name="orders.dead-letters", created_at=1.0)  # made before such names were refused
     shard = one.runtime.topics.definitions._registry.shard(shard_of(old.name, one.config.pubsub.shards))
-    await shard.listed("")
+    await shard.listed("", 1)
     assert fleet.activation(TopicRegistry, shard._inaho_key)._table.bring_back(old)
     handled = Handled()
 

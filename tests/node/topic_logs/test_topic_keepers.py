@@ -92,7 +92,7 @@ def test_a_batch_is_stored_once_also_when_the_keeper_moves_and_its_records_were_
             assert (await keeper.append(batch(1, "a", "b"))).stored == 0
             assert (await keeper.append(batch(1, "c", publisher="q"))).first == 2
             await asyncio.sleep(15.0)
-            assert (await keeper.describe()).appended == 3
+            assert (await keeper.describe("")).appended == 3
 
         sim.run(story())
         for number, kill in ((2, False), (3, True)):
@@ -158,13 +158,13 @@ def test_a_failing_message_holds_back_its_key_and_becomes_a_dead_letter():
             assert [each for item in reader.items for each in item.over] == [(1, 1)]
             await reader.settle(retried=[Retry(0, 2, None, "bad")])
             await reader.until(8)
-            described = await keeper.describe()
+            described = await keeper.describe("")
             assert described.subscriptions[0].attempts_most == 2 and described.subscriptions[0].lag == 2
             await reader.settle(retried=[Retry(0, 3, None, "worse")])
             await reader.until(9)
             assert reader.messages[8] == ("x2", 1)
             await reader.settle(acked=[(1, 1)])
-            described = await keeper.describe()
+            described = await keeper.describe("")
             assert described.subscriptions[0].lag == 0 and described.subscriptions[0].dead_letters == 1
             dead = await topic(sim, 1, "orders.dead-letters", partitions=8)
             letters = [letter async for letter in dead.replay("earliest")]
@@ -223,7 +223,7 @@ def test_a_subscriber_that_keeps_up_costs_no_read_of_the_storage():
                 await reader.settle(acked=[(2 * number - 2, 1), (2 * number - 1, 1)])
             assert sim.storage.log.reads == reads
             await asyncio.sleep(3.0)
-            described = await keeper.describe()
+            described = await keeper.describe("")
             assert described.first == described.end == 100, "what was acknowledged is not trimmed"
             await reader.end()
 

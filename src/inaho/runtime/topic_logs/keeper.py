@@ -227,9 +227,9 @@ class TopicLogKeeper(Grain[PartitionState], name=KEEPER, reentrant=True, idle_tt
                 yield portion
 
     @method(read_only=True)
-    async def describe(self) -> PartitionDescription:
+    async def describe(self, after: str) -> PartitionDescription:
         """See `PartitionKeeper`."""
-        return await self._opened().describe()
+        return await self._opened().describe(after)
 
     @method(idempotent=True)
     async def delete_subscription(self, name: str) -> bool:

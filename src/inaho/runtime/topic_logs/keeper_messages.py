@@ -267,7 +267,7 @@ class SubscriptionDescription(Struct, frozen=True):
         attempts_most: most attempts of a message that is not settled.
         redelivered: deliveries after the first one, since the keeper began.
         dead_letters: messages given up, since the keeper began.
-        consumers: by name.
+        consumers: by name; the first ones, if they are so many that they do not fit into a frame.
     """
 
     name: str
@@ -294,6 +294,7 @@ class PartitionDescription(Struct, frozen=True):
         repeated: messages not stored because their batch or id was known, since the keeper began.
         dropped: messages dropped by the policy `drop_oldest`, since the keeper began.
         subscriptions: by name.
+        more: there are further subscriptions; never of what `Topic.partition` returns.
     """
 
     topic: str
@@ -306,6 +307,7 @@ class PartitionDescription(Struct, frozen=True):
     repeated: int
     dropped: int
     subscriptions: list[SubscriptionDescription]
+    more: bool = False
 
 
 class PartitionKeeper(Protocol):
@@ -346,8 +348,8 @@ class PartitionKeeper(Protocol):
         """Messages without a subscription."""
         ...
 
-    async def describe(self) -> PartitionDescription:
-        """The partition now."""
+    async def describe(self, after: str) -> PartitionDescription:
+        """The partition now, with the next subscriptions after that name, as many as fit into a frame."""
         ...
 
     async def delete_subscription(self, name: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from inaho.core.pubsub.arguments import is_whole
 from inaho.errors import InvalidTopic
 from inaho.runtime.topic_logs.positions import check_start, start_at
@@ -35,7 +37,12 @@ class LogOperations:
             raise InvalidTopic(
                 f"topic {topic.name!r} has partitions 0 to {topic.definition.partitions - 1}, not {partition!r}"
             )
-        return await self._keepers(topic.name, partition).describe()
+        keeper = self._keepers(topic.name, partition)
+        found = await keeper.describe("")
+        while found.more:
+            following = await keeper.describe(found.subscriptions[-1].name)
+            found = replace(following, subscriptions=[*found.subscriptions, *following.subscriptions])
+        return found
 
     async def delete_subscription(self, topic: LoggedTopic, name: str) -> bool:
         """See `Topic.delete_subscription`."""

@@ -23,7 +23,7 @@ __all__ = ["OfSends"]
 P = ParamSpec("P")
 
 LISTED_MAX: Final = 200
-"""Sends in one answer, which must fit into a frame."""
+"""Sends in one answer."""
 
 
 class OfSends:
@@ -116,6 +116,8 @@ class OfSends:
     async def durable_sends(self, kind: str | type[Grain[Any]] = "", key: str = "") -> list[DurableSend]:
         """The durable sends that have not ended, dead letters included: at most 200.
 
+        They are fewer if their ids, keys and reasons are long: what one keeper answers fits into a frame.
+
         Those to one grain are the first that were stored. To a kind or to all grains there is no order.
 
         Args:
@@ -149,7 +151,8 @@ class OfSends:
         """The dead letters of durable sends of the whole cluster, those of each partition from the oldest on.
 
         Args:
-            count_max: at most so many, 1 to 200.
+            count_max: at most so many, 1 to 200. They are fewer if their ids, keys and reasons are long: what one
+                keeper answers fits into a frame. Cancel them or send them again to see the next ones.
         """
         if not is_whole(count_max, 1, LISTED_MAX):
             raise InvalidArguments(f"count_max must be a whole number in 1..{LISTED_MAX}, not {count_max!r}")

@@ -41,9 +41,12 @@ from inaho.runtime.topic_logs.partition_records import PartitionRecords
 from inaho.runtime.topic_logs.partition_state import PartitionState, SavedSubscription
 from inaho.runtime.topic_logs.partition_upkeep import PartitionUpkeep
 from inaho.storage.log import LogBounds, LogStorage
+from inaho.wire.codec import encode
+from inaho.wire.portions import portion
 
 if TYPE_CHECKING:
     from inaho.core.pubsub.definition import TopicDefinition
+    from inaho.core.pubsub.stored_message import LoggedMessage
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.topic_logs.ports import Definitions, Keepers
 
@@ -56,8 +59,21 @@ SCAN_MAX: Final = 1024
 REPLAY_MAX: Final = 256
 """Messages in one item of a replay."""
 
+DELIVERY_BYTES: Final = 32
+"""What a message takes in an item of a replay beside its record, at most."""
+
 ENDLESS: Final = 1 << 30
 """Attempts of the messages of a dead-letter topic: they stay in it until they are handled."""
+
+
+def _first(messages: list[LoggedMessage], bytes_max: int) -> list[LoggedMessage]:
+    """The first messages that have at most so many bytes together; the first one in any case."""
+    size = 0
+    for index, message in enumerate(messages):
+        size += message.size_bytes + DELIVERY_BYTES
+        if index and size > bytes_max:
+            return messages[:index]
+    return messages
 
 
 class OpenedLog(msgspec.Struct, frozen=True):
@@ -255,6 +271,7 @@ class Partition:
                     offset = max(offset + 1, self.bounds()[0])
                     continue
                 if found:
+                    found = _first(found, self._local.config.transport.frame_bytes_max // 2)
                     offset = found[-1].offset + 1
                     yield [
                         Delivery(each.offset, 1, stored.key, stored.published_at, stored.publisher, stored.value)
@@ -277,11 +294,12 @@ class Partition:
         """Messages that the slowest subscription has not settled."""
         return max((group.lag for group in self.groups.values()), default=0)
 
-    async def describe(self) -> PartitionDescription:
+    async def describe(self, after: str) -> PartitionDescription:
         """See `PartitionKeeper.describe`."""
-        sizes = self._log.sizes
+        sizes, room = self._log.sizes, self._local.config.transport.frame_bytes_max // 2
         subscriptions: list[SubscriptionDescription] = []
-        for name in sorted(self.groups):
+        names = [name for name in sorted(self.groups) if name > after]
+        for name in names:
             group = self.groups[name]
             oldest_at = 0.0
             try:
@@ -289,7 +307,12 @@ class Partition:
                 oldest_at = found[0].stored.published_at if found else 0.0
             except LogTrimmed:
                 pass  # it is being skipped
-            subscriptions.append(group.describe(oldest_at))
+            described = group.describe(oldest_at)
+            described = msgspec.structs.replace(described, consumers=portion(described.consumers, room // 2))
+            room -= len(encode(described))
+            if subscriptions and room < 0:
+                break
+            subscriptions.append(described)
         return PartitionDescription(
             topic=self._definition.name,
             partition=self._number,
@@ -301,6 +324,7 @@ class Partition:
             repeated=self._log.repeated,
             dropped=self.appends.dropped,
             subscriptions=subscriptions,
+            more=len(subscriptions) < len(names),
         )
 
     async def close(self, error: InahoError, streams: InahoError | None = None) -> None:

@@ -156,7 +156,8 @@ class PartitionGroup:
 
     def next_item(self, stream: ConsumerStream) -> Deliveries:
         """What is to be sent to a consumer now."""
-        taken, over = self.group.take(stream.consumer, ITEM_BYTES)
+        bytes_max = min(ITEM_BYTES, self._local.config.transport.frame_bytes_max // 2)
+        taken, over = self.group.take(stream.consumer, bytes_max)
         wanted = self._local.events_wanted(MessageRedelivered)
         messages: list[Delivery] = []
         for entry, message in taken:

@@ -58,6 +58,9 @@ _REFUSED: Final = frozenset(error.code for error in (MessageTooLarge, NoSuchTopi
 OVERHEAD_BYTES: Final = 48
 """What a message takes in a batch beside its value, key and id."""
 
+HEAD_BYTES: Final = 4096
+"""What the name of the topic and the head of the call take in a frame, at most."""
+
 STOPPED: Final = "this node has stopped before it was known that the message is stored"
 
 AHEAD: Final = 2
@@ -144,7 +147,7 @@ class PartitionLane:
         self._busy = busy
         config: PubSubConfig = local.config.pubsub
         self._messages_max = config.log_batch_messages_max
-        self._bytes_max = config.log_batch_bytes_max
+        self._bytes_max = min(config.log_batch_bytes_max, local.config.transport.frame_bytes_max - HEAD_BYTES)
         self._timeout_s = config.publish_timeout_s
         self._pending: deque[_Waiting] = deque()
         self._pending_bytes = 0

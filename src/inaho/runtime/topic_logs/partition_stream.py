@@ -160,11 +160,12 @@ class PartitionStream:
     async def _settle(self, settled: Settled, *, leaving: bool) -> bool:
         """Tells the keeper, at the next one if need be. Returns whether it knows."""
         request = self._request(self.partition, [])
+        reason_max = self._local.config.transport.frame_bytes_max // (8 * max(1, len(settled.retried)))  # 4 bytes each
         settlement = Settlement(
             request.subscription,
             request.consumer,
             settled.acked,
-            [Retry(*each) for each in settled.retried],
+            [Retry(offset, attempt, after_s, why[:reason_max]) for offset, attempt, after_s, why in settled.retried],
             [Extension(*each) for each in settled.extended],
             settled.released,
             leaving,

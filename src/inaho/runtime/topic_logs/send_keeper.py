@@ -35,6 +35,7 @@ from inaho.runtime.topic_logs.send_partition import (
 )
 from inaho.runtime.turns.steps import SIGNALS
 from inaho.wire.codec import encode
+from inaho.wire.portions import portion
 
 if TYPE_CHECKING:
     from inaho.runtime.activation.leases import Leases
@@ -203,13 +204,13 @@ class SendKeeper(Grain[SendPartition], name=KEEPER, reentrant=True, idle_ttl_s=0
 
     @method(read_only=True)
     async def listed(self, kind: str, key: str, count_max: int) -> list[DurableSend]:
-        """See `Cluster.durable_sends`."""
-        return self._sends.listed(kind, key, count_max)
+        """See `Cluster.durable_sends`; no more than fit into a frame."""
+        return portion(self._sends.listed(kind, key, count_max), self._local.config.transport.frame_bytes_max // 2)
 
     @method(read_only=True)
     async def dead_letters(self, count_max: int) -> list[DurableSend]:
-        """The oldest dead letters of the partition."""
-        return self._sends.dead_letters(count_max)
+        """The oldest dead letters of the partition, no more than fit into a frame."""
+        return portion(self._sends.dead_letters(count_max), self._local.config.transport.frame_bytes_max // 2)
 
     @method(idempotent=True)
     async def verify(self) -> None:

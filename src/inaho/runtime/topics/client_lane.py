@@ -63,7 +63,8 @@ class ClientLane:
         self._check(encoded, key)
         batch = self._batches[-1] if self._batches else None
         size_bytes = len(encoded) + len(key)
-        bytes_max = self._local.config.pubsub.batch_bytes_max
+        config = self._local.config
+        bytes_max = min(config.pubsub.batch_bytes_max, config.transport.frame_bytes_max // 2)
         if batch is None or len(batch.values) >= MESSAGES_MAX or batch.size_bytes + size_bytes > bytes_max:
             batch = _Batch(self._local.loop.create_future())
             batch.future.add_done_callback(_seen)

@@ -19,8 +19,7 @@ from inaho.errors import InahoError, NoSuchTopic
 from inaho.errors.inspection import describe
 from inaho.events import TopicCreated, TopicDeleted
 from inaho.runtime.topics.delivery import KnownTopic
-from inaho.runtime.topics.registry import PAGE
-from inaho.runtime.topics.shard import shard_of
+from inaho.runtime.topics.shard import page_of, shard_of
 
 if TYPE_CHECKING:
     from inaho.runtime.local.local_node import LocalNode
@@ -50,6 +49,7 @@ class TopicDefinitions:
     def __init__(self, local: LocalNode, registry: RegistryCalls) -> None:
         self._local = local
         self._registry = registry
+        self._page = page_of(local.config.transport.frame_bytes_max)
         self._when_changed: list[Callable[[str], None]] = []
         self._when_deleted: list[Callable[[KnownTopic], None]] = []
         self._cached: BoundedMap[str, KnownTopic] = BoundedMap(CACHED_MAX)
@@ -125,9 +125,9 @@ class TopicDefinitions:
     async def _list_shard(self, key: str) -> list[TopicDefinition]:
         found: list[TopicDefinition] = []
         while True:
-            page = await self._registry.shard(key).listed(found[-1].name if found else "")
+            page = await self._registry.shard(key).listed(found[-1].name if found else "", self._page)
             found += page
-            if len(page) < PAGE:
+            if len(page) < self._page:
                 return found
 
     # Learning.
@@ -192,8 +192,8 @@ class TopicDefinitions:
                     shard = shard_of(known.name, self._local.config.pubsub.shards)
                     shards.setdefault(shard, []).append(known)
                 for key, topics in shards.items():
-                    for first in range(0, len(topics), PAGE):
-                        await self._compare(key, topics[first : first + PAGE])
+                    for first in range(0, len(topics), self._page):
+                        await self._compare(key, topics[first : first + self._page])
         finally:
             self._comparing = None
 

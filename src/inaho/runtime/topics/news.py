@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from inaho.errors import InahoError
 from inaho.errors.inspection import describe
+from inaho.runtime.topics.shard import page_of
 from inaho.runtime.topics.topic_actor import TopicActor
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ __all__ = ["TopicNews"]
 
 WAITING_MAX: Final = 10_000
 """News that may wait; the oldest are dropped."""
-
-TOLD_MAX: Final = 500
-"""News in one call."""
 
 ASKED_AT_ONCE_MAX: Final = 32
 """Members that are told at the same time."""
@@ -68,9 +66,10 @@ class TopicNews:
 
     async def _tell_all(self) -> None:
         places = asyncio.Semaphore(ASKED_AT_ONCE_MAX)
+        most = page_of(self._local.config.transport.frame_bytes_max)
         try:
             while self._waiting:
-                news = [self._waiting.popleft() for _ in range(min(TOLD_MAX, len(self._waiting)))]
+                news = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
                 await asyncio.gather(*(self._tell_one(member, news, places) for member in self._topology.members))
         finally:
             self._telling = None

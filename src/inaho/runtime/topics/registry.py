@@ -23,11 +23,7 @@ from inaho.runtime.topics.news import TopicNews
 from inaho.runtime.topics.shard import REGISTRY, TopicShard, decode_shard, shard_of
 from inaho.types import Struct
 
-__all__ = ["PAGE", "Compared", "TopicRegistry"]
-
-PAGE: Final = 500
-"""Topics in one answer, and in one comparison."""
-
+__all__ = ["Compared", "TopicRegistry"]
 
 REMOVE_AGAIN_S: Final = 1.0
 REMOVE_AGAIN_MAX_S: Final = 60.0
@@ -122,10 +118,10 @@ class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s
         return definition
 
     @method(read_only=True)
-    async def listed(self, after: str) -> list[TopicDefinition]:
-        """The next definitions of the shard, sorted by name, at most `PAGE`."""
+    async def listed(self, after: str, count: int) -> list[TopicDefinition]:
+        """The next definitions of the shard, sorted by name, at most `count`."""
         await self._save()
-        return self._table.page(after, PAGE)
+        return self._table.page(after, count)
 
     @method(read_only=True)
     async def compare(self, seen: list[tuple[str, float]]) -> Compared:

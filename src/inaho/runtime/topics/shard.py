@@ -1,4 +1,4 @@
-"""The saved state of one shard of the registry, and how it is read back.
+"""The saved state of one shard of the registry, how it is read back, and how much of it fits into a call.
 
 The number of shards is saved with it, because the shard of a topic depends on it.
 """
@@ -13,13 +13,19 @@ from inaho.types import Struct
 from inaho.wire.codec import decoder
 from inaho.wire.stored import future_format
 
-__all__ = ["FORMAT", "REGISTRY", "TopicShard", "decode_shard", "shard_of"]
+__all__ = ["FORMAT", "REGISTRY", "TopicShard", "decode_shard", "page_of", "shard_of"]
 
 REGISTRY: Final = "inaho.topics"
 """Kind of the grains that keep the definitions."""
 
 FORMAT: Final = 1
 """Version of the saved state that this release writes; it reads all lower ones."""
+
+PAGE: Final = 500
+"""Topics in one call or answer, at most."""
+
+DEFINITION_BYTES_MAX: Final = 4096
+"""Bytes of a definition with the longest names."""
 
 
 class TopicShard(Struct):
@@ -58,3 +64,8 @@ def decode_shard(data: bytes | memoryview) -> TopicShard:
 def shard_of(topic: str, shards: int) -> str:
     """Key of the grain that keeps the definition of a topic."""
     return str(identity_hash(REGISTRY, topic) % shards)
+
+
+def page_of(frame_bytes_max: int) -> int:
+    """Topics in one call or answer, which must fit into a frame."""
+    return max(1, min(PAGE, frame_bytes_max // 2 // DEFINITION_BYTES_MAX))
