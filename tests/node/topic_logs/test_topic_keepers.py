@@ -115,7 +115,7 @@ def test_messages_without_a_key_stay_on_a_node_that_keeps_partitions():
     with cluster(nodes=3) as sim:
 
         async def counts() -> list[int]:
-            return [(await keeper_of(sim, 0, number).describe()).end for number in range(8)]
+            return [(await keeper_of(sim, 0, number).describe("")).end for number in range(8)]
 
         async def publishes(index: int) -> dict[int, int]:
             """The partitions that got messages from that node, and how many."""
