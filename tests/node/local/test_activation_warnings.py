@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from inaho import Grain, MemoryStorage, StorageFailed, Struct
+from inaho.errors import InahoError
 from inaho.events import ActivationFailed
 from inaho.storage.base import StoredState
 
@@ -49,3 +50,20 @@ async def test_failed_activations_are_logged_with_measure_and_the_number_of_the_
     assert {event.identity.key for event in happened} == {str(number) for number in range(FAILURES)}
     await eventually(lambda: len(logged()) + told() == FAILURES)
     assert told() and all(record.exc_info for record in logged())
+
+
+async def test_system_grains_whose_storage_fails_are_logged_in_one_line(fleet: Any, caplog: pytest.LogCaptureFixture):
+    cluster = await fleet.member(Vault, storage=Down(), rpc={"timeout_s": 0.1})
+    node = cluster.runtime
+    calls = {
+        "inaho.topics": lambda: cluster.topic("orders"),
+        "inaho.topic-log": lambda: node.topics.at_least_once.keepers("orders", 0).describe(""),
+        "inaho.sends": lambda: cluster.dead_sends(),
+    }
+    for kind, call in calls.items():
+        with pytest.raises(InahoError):
+            await call()
+        logged = [record for record in caplog.records if f"activation of {kind}/" in record.getMessage()]
+        assert logged, kind
+        for record in logged:
+            assert record.exc_info is None and "failed: StorageFailed: " in record.getMessage()

@@ -13,7 +13,7 @@ from typing import Final
 
 from inaho.core.rpc.throttle import WarningThrottle
 from inaho.errors import InahoError
-from inaho.errors.inspection import describe
+from inaho.errors.inspection import describe, is_a
 from inaho.events import RetryThrottled
 from inaho.runtime.local.labelled_counter import LabelledCounter
 from inaho.runtime.local.local_node import LocalNode
@@ -108,7 +108,11 @@ class ActivationWarnings:
 
     def failed(self, identity: ClusterIdentity, error: BaseException) -> None:
         """An activation did not start, because of `error`."""
-        if self._throttle.admit(identity.kind, self._local.loop.time()):
+        if not self._throttle.admit(identity.kind, self._local.loop.time()):
+            return
+        if identity.kind.startswith("inaho.") and is_a(error, InahoError):  # a traceback of inaho says nothing to users
+            self._local.log.warning("activation of %s failed: %s", identity, describe(error))
+        else:
             self._local.log.warning("activation of %s failed", identity, exc_info=error)
 
     def tick(self, now: float) -> None:
