@@ -75,7 +75,11 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
 
         Args:
             after_s: seconds until the next delivery; None takes the pause of the topic, which grows.
-            reason: for events and for the dead letter.
+            reason: for events and for the dead letter, at most 1,000 characters of it.
+
+        Raises:
+            InvalidArguments: an argument is not valid.
+            SubscriptionLost: as `ack`.
         """
         if self.receipt is not None:
             await self.receipt.retry(after_s, reason)
@@ -84,6 +88,10 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         """Prolongs the time to acknowledge to `seconds` from now.
 
         The message that a loop handles is extended by itself.
+
+        Raises:
+            InvalidArguments: `seconds` is not above 0, or above 86,400.
+            SubscriptionLost: as `ack`.
         """
         if self.receipt is not None:
             await self.receipt.extend(seconds)

@@ -138,7 +138,7 @@ class OfSends:
         return [send for sends in found for send in sends][:LISTED_MAX]
 
     async def cancel_send(self, send: DurableSend) -> bool:
-        """Cancels a durable send, or removes a dead letter.
+        """Cancels a durable send, or removes a dead letter. Raises `InvalidArguments` if `send` is no `DurableSend`.
 
         Returns:
             True if it waited and does not run any more. False if there is none any more, or if its call is under way;
@@ -162,6 +162,8 @@ class OfSends:
 
     async def send_again(self, send: DurableSend) -> bool:
         """Puts a dead letter behind the sends that wait for its grain, with all its attempts.
+
+        Raises `InvalidArguments` if `send` is no `DurableSend`.
 
         Returns:
             Whether it was a dead letter.

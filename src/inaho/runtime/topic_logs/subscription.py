@@ -97,6 +97,7 @@ class Subscription(ABC, Generic[T]):
 
         Raises:
             Timeout: not all members have answered in time. The subscription has ended.
+            ShuttingDown: this node has left, or this client is closed.
             InahoError: as any call.
         """
 

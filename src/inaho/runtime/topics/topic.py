@@ -64,7 +64,8 @@ class Topic(Generic[T]):
             NoSubscribers: nobody is subscribed, at most once, and the topic does not allow it.
             WrongMessageType, MessageTooLarge: as they say; nothing was published.
             TopicFull: at least once, the backlog has reached its quota.
-            InvalidTopic: an id at most once, or a key that is too long.
+            InvalidTopic: an id at most once; a key or an id that is too long, or no text that has UTF-8.
+            ShuttingDown: this node has left, or this client is closed.
             InahoError: as any call, at least once; `maybe_executed` tells whether it may be stored.
         """
         return self._publisher.publish(value, key, id)
