@@ -58,8 +58,7 @@ def create(member: Node, name: str, kind: Any, *values: Any, **settings: Any) ->
     async def once() -> None:
         async with inaho.connect([member.authority], secret=SECRET, name=NAME) as cluster:
             topic = await cluster.topic(name, kind, **settings)
-            for value in values:
-                await topic.publish(value, key="a")
+            await asyncio.gather(*(topic.publish(value, key="a") for value in values))
 
     asyncio.run(once())
 
@@ -199,25 +198,40 @@ def test_partitions_are_shown(member: Node):
     create(member, "parted", int, 1, 2, 3, delivery="at_least_once", partitions=2)
     code, [found], _ = topics(member, "show", "parted")
     assert (code, found["silent"], found["topic"]["delivery"]) == (0, [], "at_least_once")
+    assert found["silent_members"] == []
     assert [each["partition"] for each in found["partitions"]] == [0, 1]
     assert sum(each["end"] for each in found["partitions"]) == 3
     assert {each["authority"] for each in found["partitions"]} == {member.authority}
     assert "2 partitions" in shown(member, "show", "parted")[1]
 
 
-def test_lag_is_told_and_may_be_bounded(member: Node):
-    create(member, "lagging", int, 1, 2, 3, 4, 5, delivery="at_least_once", partitions=2, retention_s=600.0)
+def limits_until_some(member: Node, topic: str) -> list[Any]:
+    """What members say limits the topic, asked for until one says something: they decide once a second."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        _, [found], _ = topics(member, "lag", topic)
+        if found["bottlenecks"] or time.monotonic() > until:
+            return found["bottlenecks"]
+
+
+def test_lag_is_told_with_what_limits_the_topic_and_may_be_bounded(member: Node):
+    create(member, "lagging", int, *range(1100), delivery="at_least_once", partitions=2, retention_s=600.0)
     arguments = ("--subscription", "work", "--start", "earliest", "--count", "1")
     code, [taken], _ = topics(member, "subscribe", "lagging", *arguments)
-    assert (code, taken["value"], taken["attempt"]) == (0, 1, 1)
-    code, [found], _ = topics(member, "lag", "lagging", "--max", "4")
+    assert (code, taken["value"], taken["attempt"]) == (0, 0, 1)
+    code, [found], _ = topics(member, "lag", "lagging", "--max", "1099")
     [work] = found["subscriptions"]
-    assert (code, work["name"], work["lag"], work["consumers"]) == (0, "work", 4, [])
-    code, table, said = shown(member, "lag", "lagging", "--max", "3")
+    assert (code, work["name"], work["lag"], work["consumers"]) == (0, "work", 1099, [])
+    [limit] = limits_until_some(member, "lagging")
+    assert (limit["authority"], limit["stage"], limit["figure"]) == (member.authority, "subscriber", 1099)
+    code, table, said = shown(member, "lag", "lagging", "--max", "1098")
     assert code == 1
-    assert "subscription work has a lag of more than 3" in said
+    assert "subscription work has a lag of more than 1098" in said
     assert "work" in table
+    assert "limited by: subscriber" in table
+    assert "1099 messages are not settled" in table
     assert max(map(len, table.splitlines())) <= 80
+    assert "limited by: subscriber" in shown(member, "show", "lagging")[1]
 
 
 def test_one_subscription_is_deleted(member: Node):

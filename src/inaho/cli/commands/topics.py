@@ -1,4 +1,4 @@
-"""`inaho topics`: lists topics, shows one with its partitions and the lag of its subscriptions, and deletes.
+"""`inaho topics`: lists topics, shows one with its partitions, lag and bottleneck, and deletes.
 
 `topic_messages` publishes and subscribes, `dead_letters` lists dead letters and publishes them again.
 """
@@ -17,6 +17,7 @@ import inaho
 from inaho.cli.client_command import client_command
 from inaho.cli.commands.dead_letters import dead_letters_app
 from inaho.cli.commands.topic_messages import publish, subscribe
+from inaho.cli.member_output import name_silent
 from inaho.cli.options import TopicArgument
 from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, describe_error
 from inaho.config import ClusterConfig
@@ -24,6 +25,7 @@ from inaho.errors import InahoError, InvalidTopic
 
 if TYPE_CHECKING:
     from inaho.core.pubsub.definition import TopicDefinition
+    from inaho.runtime.operators.topic_bottlenecks import TopicBottlenecks
     from inaho.runtime.topic_logs.keeper_messages import PartitionDescription, SubscriptionDescription
 
 __all__ = ["lags_of", "topics_app"]
@@ -31,6 +33,7 @@ __all__ = ["lags_of", "topics_app"]
 LIST_COLUMNS: Final = ("topic", "delivery", "type", "when cut off", "partitions")
 PARTITION_COLUMNS: Final = ("partition", "keeper", "first", "end", "bytes")
 LAG_COLUMNS: Final = ("subscription", "lag", "oldest s", "in flight", "held", "again", "dead", "consumers")
+BOTTLENECK_COLUMNS: Final = ("member", "limited by", "figure")
 
 Silent = list[tuple[int, InahoError]]
 """Partitions whose keepers did not answer, with the reason."""
@@ -67,16 +70,20 @@ async def list_topics(output: Output, settings: ClusterConfig) -> int:
 @topics_app.command()
 @client_command
 async def show(output: Output, settings: ClusterConfig, *, topic_name: TopicArgument) -> int:
-    """Show one topic: its settings, and the partitions of its log. Fails when a keeper does not answer."""
+    """Show one topic: its settings, the partitions of its log, and what limits it.
+
+    Fails when a keeper or a member does not answer.
+    """
     async with inaho.connect(config=settings) as cluster:
         topic = await cluster.topic(topic_name)
-        partitions, silent = await _partitions(topic)
+        (partitions, silent), limits = await asyncio.gather(_partitions(topic), cluster.bottlenecks(topic_name))
     if output.as_json:
         output.document(
             {
                 "topic": msgspec.to_builtins(topic.definition),
                 "partitions": msgspec.to_builtins(partitions),
                 "silent": _describe(silent),
+                **_describe_limits(limits),
             }
         )
     for setting in _settings(topic.definition):
@@ -87,7 +94,7 @@ async def show(output: Output, settings: ClusterConfig, *, topic_name: TopicArgu
             for each in partitions
         ]
         output.table(f"{len(rows)} partitions", PARTITION_COLUMNS, rows)
-    return _name(output, silent)
+    return max(_show_limits(output, limits), _name(output, silent))
 
 
 @topics_app.command()
@@ -102,17 +109,27 @@ async def lag(
         typer.Option("--max", min=0, help="Fail when a subscription has a greater lag.", show_default=False),
     ] = None,
 ) -> int:
-    """Show how far each subscription of a topic at least once is behind. Fails when a keeper does not answer."""
+    """Show how far each subscription of a topic at least once is behind, and what limits the topic.
+
+    Fails when a keeper or a member does not answer.
+    """
     async with inaho.connect(config=settings) as cluster:
         topic = await cluster.topic(topic_name)
         if not topic.definition.durable:
             raise InvalidTopic(
                 f"topic {topic_name!r} is at most once: its messages are not kept, so nothing waits in it"
             )
-        partitions, silent = await _partitions(topic)
+        (partitions, silent), limits = await asyncio.gather(_partitions(topic), cluster.bottlenecks(topic_name))
     lags = lags_of(partitions)
     if output.as_json:
-        output.document({"topic": topic_name, "subscriptions": lags, "silent": _describe(silent)})
+        output.document(
+            {
+                "topic": topic_name,
+                "subscriptions": lags,
+                "silent": _describe(silent),
+                **_describe_limits(limits),
+            }
+        )
     now = time.time()
     rows = [
         (
@@ -125,10 +142,11 @@ async def lag(
         for each in lags
     ]
     output.table(f"{len(rows)} subscriptions of {topic_name!r}", LAG_COLUMNS, rows)
+    code = _show_limits(output, limits)
     behind = [each["name"] for each in lags if most is not None and each["lag"] > most]
     for subscription in behind:
         output.note(f"subscription {subscription} has a lag of more than {most}")
-    return EXIT_FAILED if behind else _name(output, silent)
+    return EXIT_FAILED if behind else max(code, _name(output, silent))
 
 
 @topics_app.command()
@@ -208,6 +226,21 @@ def _settings(definition: TopicDefinition) -> list[str]:
         for setting, value in msgspec.to_builtins(definition).items()
         if definition.durable or not setting.startswith(only_logged)
     ]
+
+
+def _describe_limits(limits: TopicBottlenecks) -> dict[str, Any]:
+    return {"bottlenecks": msgspec.to_builtins(limits.found), "silent_members": msgspec.to_builtins(limits.silent)}
+
+
+def _show_limits(output: Output, limits: TopicBottlenecks) -> int:
+    """What limits the topic, and what each member says; returns the exit code."""
+    if limits.found:
+        rows = [(each.authority, each.stage, each.text) for each in limits.found]
+        output.table(f"limited by: {limits.found[0].stage}", BOTTLENECK_COLUMNS, rows)
+    else:
+        output.text("limited by: nothing, no messages within the last second")
+    name_silent(output, limits.silent)
+    return EXIT_FAILED if limits.silent else EXIT_OK
 
 
 def _describe(silent: Silent) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from inaho.runtime.operators.event_feed import EventRecord
 from inaho.runtime.operators.explain import Explanation, Silent, explain
 from inaho.runtime.operators.operator_actor import DRAIN_S_MAX, OperatorActor, QuarantineRecord
 from inaho.runtime.operators.reports import LISTED_MAX, KindReport
+from inaho.runtime.operators.topic_bottlenecks import TopicBottlenecks, gather_bottlenecks
 from inaho.runtime.placement.system_calls import SystemCalls
 from inaho.types import ClusterIdentity, Member, MemberStatus, Struct
 
@@ -209,6 +210,20 @@ class Operations:
             self.members(), lambda member: self._operators.ask(member, OperatorActor.storage), ASKED_S
         )
         return Storages(tuple(told for _, told in answers), tuple(silent))
+
+    async def bottlenecks(self, topic: str) -> TopicBottlenecks:
+        """What limits a topic: its publishers, the network, its log or its subscribers. Asks all members.
+
+        A member knows it of its first `pubsub.labels_max` topics. It decides once a second, as for the metric
+        `inaho.topic.bottleneck`.
+
+        Args:
+            topic: its name.
+        """
+        answers, silent = await ask_members(
+            self.members(), lambda member: self._operators.ask(member, OperatorActor.bottleneck, topic), ASKED_S
+        )
+        return gather_bottlenecks([(member.authority, told) for member, told in answers], silent)
 
     # Orders.
 

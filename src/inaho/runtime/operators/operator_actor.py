@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import Final
 
 from inaho.core.inputs import ResolveConflict
+from inaho.core.pubsub.bottlenecks import Bottleneck
 from inaho.errors import IllegalTransition
 from inaho.observe.audit import audit_order
 from inaho.runtime.control.shutdown import DrainReport
@@ -92,6 +93,11 @@ class OperatorActor(Grain, name="inaho.operator", reentrant=True, idle_ttl_s=0):
     async def activations(self, kind: str, limit: int) -> list[KindReport]:
         """The activations of a kind, or of all kinds if it is empty, with at most `limit` of each listed."""
         return report_kinds(self._node, kind, limit)
+
+    @method(idempotent=True)
+    async def bottleneck(self, topic: str) -> Bottleneck | None:
+        """What limits a topic, as this node sees it; None if it has no messages, or no numbers of its own here."""
+        return self._node.topics.load.bottlenecks.get(topic)
 
     @method(idempotent=True, timeout=DRAIN_S_MAX)
     async def drain(self, drain_s: float | None) -> DrainReport:

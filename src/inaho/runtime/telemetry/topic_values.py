@@ -43,7 +43,11 @@ def topic_values(load: TopicLoad, events: EventCounts | None) -> Values:
     yield "inaho.topic.latency.quantile", [sample for topic, numbers in used for sample in _latency(topic, numbers)]
     yield (
         "inaho.topic.bottleneck",
-        [((topic, stage), float(stage == found)) for topic, found in load.bottlenecks.items() for stage in STAGES],
+        [
+            ((topic, stage), float(stage == found.stage))
+            for topic, found in load.bottlenecks.items()
+            for stage in STAGES
+        ],
     )
     yield "inaho.topic.dead_lettered", [((topic,), count) for topic, count in counted("dead_lettered").items()]
     yield "inaho.topic.lag", [((topic,), lag) for topic, lag in load.lags().items()]

@@ -181,8 +181,8 @@ class AtLeastOnce:
     # What limits topics.
 
     def waiting_for_logs(self) -> Iterator[str]:
-        """Topics of which messages wait for the log."""
-        return (lane.topic for lane in self.busy if lane.queued)
+        """Topics of which messages wait to be stored, and with them their publishers."""
+        return (lane.topic for lane in self.busy)
 
     def crowded(self) -> Iterator[str]:
         """Topics of which a subscriber here is slower than the log."""

@@ -169,11 +169,6 @@ class PartitionLane:
             if self._sender is sender:  # it was cancelled before its first step
                 self.close()
 
-    @property
-    def queued(self) -> bool:
-        """Whether messages wait until the batch that is on its way is stored."""
-        return bool(self._pending)
-
     def full(self) -> bool:
         """Whether a publisher must wait for room."""
         return bool(self._room) or self._pending_bytes >= AHEAD * self._bytes_max

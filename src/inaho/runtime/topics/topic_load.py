@@ -14,6 +14,7 @@ from inaho.runtime.topic_logs.keeper_messages import KEEPER, partition_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from inaho.core.pubsub.bottlenecks import Bottleneck
     from inaho.runtime.activation.kind_host import KindHost
     from inaho.runtime.topic_logs.at_least_once import AtLeastOnce
     from inaho.runtime.topic_logs.topic_counts import TopicCounts
@@ -55,8 +56,8 @@ class TopicLoad:
         self._period_end = 0.0
 
     @property
-    def bottlenecks(self) -> dict[str, str]:
-        """The stage that limited each topic within the last second."""
+    def bottlenecks(self) -> dict[str, Bottleneck]:
+        """What limited each topic within the last second."""
         return self._bottlenecks.current
 
     def lags(self) -> dict[str, int]:
@@ -78,7 +79,7 @@ class TopicLoad:
         self._bottlenecks.sample(self._saturated())
         if now >= self._period_end:
             self._period_end = now + PERIOD_S
-            behind = [(topic, SUBSCRIBER) for topic, lag in self.lags().items() if lag >= BEHIND_MIN]
+            behind = {topic: lag for topic, lag in self.lags().items() if lag >= BEHIND_MIN}
             self._bottlenecks.decide(
                 {
                     topic: TopicTotals(numbers.published + numbers.delivered, numbers.dropped)
