@@ -98,7 +98,7 @@ class MessagesDropped(TopicEvent, frozen=True, kw_only=True):
     Attributes:
         count: messages since the last event for this topic and reason.
         reason: `slow_subscriber`, `slow_node`, `cut_off`, `cut_off_queue_full`, `cut_off_too_long`, `handler_failed`,
-            `out_of_order` (a grain has got a later message of that publisher), `undecodable`, `backlog`.
+            `out_of_order` (a grain or client has got a later message of that publisher), `undecodable`, `backlog`.
         authority: the node that did not get them; this node's own for its subscribers.
         subscription: name of the subscription, where one is concerned.
     """

@@ -1,8 +1,9 @@
-"""Which message of each publisher a grain got last, so that an older one that comes too late is not delivered.
+"""Which message of each publisher a grain or client got last, so that an older one that comes too late is dropped.
 
-Messages at most once reach a grain through one member of the grain's kind. When the members change, another one takes
-that over, and its first message may overtake the last one of its predecessor. Sequences begin again with 1 when a
-publisher has long been silent, so a message is late only if its time is not newer either.
+Messages at most once reach a grain through one member of the grain's kind, and a client through one member. When
+another member takes that over, its first message may overtake the last one of its predecessor, or be one that the
+predecessor has delivered. Sequences begin again with 1 when a publisher has long been silent, so a message is late only
+if its time is not newer either.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ __all__ = ["LatestReceived"]
 
 
 class LatestReceived:
-    """The latest messages of the grains of one kind on one node.
+    """The latest messages of the grains of one kind on one node, or of one subscription of a client.
 
     Args:
         entries_max: bound, over all grains, topics and publishers; the one that is silent longest is forgotten first.
@@ -26,7 +27,7 @@ class LatestReceived:
         """Whether no later message was delivered; then this one is noted.
 
         Args:
-            key: of the grain.
+            key: of the grain; empty for a client.
             topic, publisher, sequence, published_at: of the message.
         """
         place = (key, topic, publisher)

@@ -1,7 +1,9 @@
 """Delivery at most once on a client: through one member, which publishes and subscribes for it (`Relay`).
 
 The member is one to which the client is connected. When it is lost, the client goes on with another one. Messages that
-came in between are missing, and nobody can count them: so each subscription gets `TailUnknown`.
+came in between are missing, and nobody can count them: so each subscription gets `TailUnknown`. It gets that, too, for
+each other member that is removed, since that may have been a publisher. The next member may still have messages under
+way that the client has got: these are dropped.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
+from inaho.core.pubsub.latest_received import LatestReceived
 from inaho.core.pubsub.message import Message
 from inaho.errors import (
     InahoError,
@@ -123,7 +126,20 @@ class ClientDelivery:
         self._reports.tell()
 
     def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
-        """See `Delivery`. Calls and streams notice themselves that a member is lost."""
+        """Tells that a publisher is gone, as members do: nobody can tell whether its last messages have arrived.
+
+        Calls and streams notice themselves that a member is lost.
+        """
+        present = {member.node_id for member in snapshot.members}
+        gone = [
+            member
+            for member in (() if before is None else before.members)
+            if member.node_id not in present and member.status is not MemberStatus.LEAVING
+        ]
+        if gone:
+            for topic in dict.fromkeys(subscription.topic for subscription in self._readers):
+                for member in gone:
+                    self._tail_unknown(topic, member)
 
     async def flush(self, left_s: Callable[[], float]) -> None:
         """See `Delivery`."""
@@ -224,6 +240,7 @@ class ClientDelivery:
 
     async def _read(self, subscription: OwnSubscription, kind: MessageType[Any], started: asyncio.Future[None]) -> None:
         """Takes the messages of a subscription from one member, and from the next when that is lost."""
+        latest = LatestReceived(self._local.config.pubsub.publishers_max)
         pause_s = PAUSE_S
         while True:
             place: Member | None = None
@@ -238,7 +255,7 @@ class ClientDelivery:
                         if item.ended:
                             break
                         if item.sequence:
-                            self._take(subscription, kind, item)
+                            self._take(subscription, kind, item, latest)
                         else:
                             begun, pause_s = True, PAUSE_S
                             if not started.done():
@@ -256,21 +273,26 @@ class ClientDelivery:
             if place is not None:
                 self._lost(place)
                 if begun:
-                    self._local.publish(
-                        TailUnknown(
-                            topic=subscription.topic, publisher=place.node_id, authority=place.authority, last=0
-                        )
-                    )
+                    self._tail_unknown(subscription.topic, place)
             await self._topology.wait(pause_s)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    def _take(self, subscription: OwnSubscription, kind: MessageType[Any], item: RelayedMessage) -> None:
+    def _tail_unknown(self, topic: str, member: Member) -> None:
+        self._local.publish(TailUnknown(topic=topic, publisher=member.node_id, authority=member.authority, last=0))
+
+    def _take(
+        self, subscription: OwnSubscription, kind: MessageType[Any], item: RelayedMessage, latest: LatestReceived
+    ) -> None:
+        topic = subscription.topic
+        if not latest.is_next("", topic, item.publisher, item.sequence, item.published_at):
+            self._reports.dropped(topic, "out_of_order", 1, "", subscription.name)
+            return
         if item.missed:
             subscription.missed += item.missed
         try:
             value = kind.decode(item.value)
         except DECODE_ERRORS:
-            self._reports.dropped(subscription.topic, "undecodable", 1, "", subscription.name)
+            self._reports.dropped(topic, "undecodable", 1, "", subscription.name)
             subscription.miss(1, 1 + item.missed)
             return
         message = Message(value, item.key, item.sequence, item.published_at, 0, 1, item.missed, item.publisher)
