@@ -1,4 +1,4 @@
-"""The public path of `inaho.testing.histories.topic_checkers`."""
+"""The public path of `inaho.testing.histories.topic_checkers`, and of `topic_grain_checkers` beside it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from inaho.testing.histories.topic_checkers import (
     only_to_subscribers,
     repeated,
 )
+from inaho.testing.histories.topic_grain_checkers import grain_losses_told
 
 __all__ = [
+    "grain_losses_told",
     "in_publishing_order",
     "keys_in_order",
     "losses_told",

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from inaho.events import MessageDeadLettered, TailUnknown, TopicCreated, TopicGap
+from inaho.events import MessageDeadLettered, MessagesDropped, TailUnknown, TopicCreated, TopicGap
 from inaho.testing import topic_checkers as promises
 from inaho.testing.histories.grain_checkers import PromiseBroken
 from inaho.testing.histories.grain_history import Died, Journal, Record
 from inaho.testing.histories.topic_history import (
     DeadLettered,
     Delivered,
+    DropTold,
     GapTold,
     Handled,
     Leaving,
@@ -287,6 +288,84 @@ def test_repeated_deliveries_are_counted():
     assert promises.repeated(told(failed), orderly=True) == {"again": 1}
 
 
+def activation(name: str = "s", *, grain: str = "k", group: str = "") -> Subscribed:
+    return replace(subscribe(name, group=group, earliest=bool(group)), grain=grain, method="Kind.method")
+
+
+def grains_told(history: list[Record]) -> dict[str, int]:
+    return dict(promises.grain_losses_told(history, WITHIN_S, methods=["Kind.method"]))
+
+
+def test_a_grain_gets_the_messages_of_its_key_while_its_activation_lives():
+    early = [*publish("a", key="k"), activation(), deliver("a", 1, key="k")]
+    assert promises.only_to_subscribers(told(early)) == 1, "the message has activated the grain"
+    other = [*publish("b", key="other"), deliver("b", 2, key="other")]
+    assert "it is for the grain 'other'" in broken(promises.only_to_subscribers, early, other)
+    assert promises.only_to_subscribers(told(early, other), lambda publish: "k") == 2, "by a key function"
+    late = [Unsubscribed(at=0, subscriber="s"), *publish("b", key="k"), deliver("b", 2, key="k")]
+    assert "had ended" in broken(promises.only_to_subscribers, early, late)
+    assert "follows" in broken(promises.in_publishing_order, early, deliver("a", 1, key="k"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (gap(1, 1), True),
+        (gap(1, 1, publisher="q"), False),
+        (replace(gap(1, 1), at=900.0), False),
+        (tail(1), True),
+        (TailLost(at=0, topic="", node="n", publisher="", last=0), True),
+        (DropTold(at=0, topic="t", node="n", reason="cut_off", count=1), True),
+        (Died(at=0, node="n"), True),
+        (Leaving(at=0, node="n"), False),
+    ],
+)
+def test_a_message_that_a_grain_has_not_got_is_explained_by_what_a_node_tells(reason: Record, expected: bool):
+    """A node that leaves in order passes on what it has."""
+    history = [activation(), *publish("a", key="k"), deliver("a", 1, key="k"), *publish("b", key="k"), reason]
+    if expected:
+        assert grains_told(told(history, silence())) == {"delivered": 1, "told": 1}
+    else:
+        assert "has not got" in broken(grains_told, history, silence())
+
+
+def test_messages_that_no_grain_is_to_get_yet_or_at_all_are_not_judged():
+    history = told(activation(), publish("a", key="k"), deliver("a", 1, key="k"), publish("b"), publish("c", key="k"))
+    assert grains_told(history) == {"delivered": 1, "too late": 1}
+
+
+def by_client(message: str) -> list[Record]:
+    begin, end = publish(message, publisher="c")
+    return [replace(begin, client=True), end]
+
+
+def test_what_a_client_publishes_has_the_numbers_of_its_member():
+    one = [
+        subscribe(),
+        *by_client("a"),
+        *by_client("b"),
+        deliver("a", 7, publisher="m"),
+        deliver("b", 9, publisher="m"),
+    ]
+    history = told(one, silence())
+    assert promises.only_to_subscribers(history) == promises.in_publishing_order(history) == 2
+    assert promises.losses_told(history, WITHIN_S) == {"delivered": 2}
+    elsewhere = [*by_client("c"), *by_client("d"), deliver("d", 3, publisher="n"), deliver("c", 10, publisher="m")]
+    assert promises.in_publishing_order(told(one, elsewhere)) == 4, "through another member: no order with the first"
+    assert "follows" in broken(promises.in_publishing_order, one, *by_client("c"), deliver("c", 8, publisher="m"))
+
+
+def test_a_client_may_get_what_was_on_its_way_to_its_member_and_knows_no_tail_when_it_loses_that():
+    client = replace(subscribe(), client=True, since=9.0)
+    assert promises.only_to_subscribers(told(publish("a"), client, deliver("a", 1))) == 1
+    beside = [subscribe("other"), *publish("a"), replace(subscribe(), since=9.0), deliver("a", 1)]
+    assert promises.only_to_subscribers(told(beside)) == 1, "it was on its way to another subscriber of the node"
+    ends = [client, *publish("a"), deliver("a", 1), *publish("b")]
+    lost = told(ends[:4], tail(0, publisher="m"), ends[4:], silence())
+    assert promises.losses_told(lost, WITHIN_S) == {"delivered": 1, "unknown": 1}
+    assert "does not know of 1" in broken(lambda each: promises.losses_told(each, WITHIN_S), ends, silence())
+
+
 def test_two_messages_with_one_text_cannot_be_told_apart():
     with pytest.raises(ValueError, match="text of another"):
         promises.one_log(told(publish("a"), publish("a")))
@@ -304,6 +383,8 @@ def test_events_become_records():
         at=1.0, topic="t", subscription="g", partition=2, offset=9, key="", attempts=8, dead_letters="d", reason=""
     )
     assert record_of(dead, **about) == DeadLettered(at=7.0, topic="t", group="g", partition=2, offset=9)
+    dropped = MessagesDropped(at=1.0, topic="t", count=4, reason="cut_off", authority="", subscription="")
+    assert record_of(dropped, **about) == DropTold(at=7.0, topic="t", node="n", reason="cut_off", count=4)
     assert record_of(TopicCreated(at=1.0, topic="t", delivery="at_most_once"), **about) is None
 
 

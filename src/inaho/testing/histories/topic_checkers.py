@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from inaho.testing.histories.grain_checkers import PromiseBroken
 from inaho.testing.histories.grain_history import Record
-from inaho.testing.histories.topic_history import Delivered
+from inaho.testing.histories.topic_history import Delivered, Publishing
 from inaho.testing.histories.topic_index import NEVER, IndexedHistory, Publish, Subscriber, deliveries_of
 
 __all__ = [
@@ -37,11 +37,21 @@ __all__ = [
 ]
 
 
-def only_to_subscribers(history: Iterable[Record]) -> int:
+def _key_of(publish: Publishing) -> str:
+    return publish.key
+
+
+def only_to_subscribers(history: Iterable[Record], grain_of: Callable[[Publishing], str] = _key_of) -> int:
     """A message is delivered as it was published, to the topic of the publish, and only to who is subscribed.
 
     A subscription that begins with the next message gets none that was acknowledged before `subscribe` was called, and
-    none arrives when it is closed. A publish that was refused for certain is not delivered.
+    none arrives when it is closed. At most once, what was on its way to others on its node, or to the member of a
+    client, may arrive. A publish that was refused for certain is not delivered. A grain gets the messages
+    of its key, while its activation lives.
+
+    Args:
+        history: publishes, subscriptions and deliveries.
+        grain_of: key of the grain that gets a message; the key of the message unless given.
 
     Returns:
         How many deliveries were judged.
@@ -60,13 +70,16 @@ def only_to_subscribers(history: Iterable[Record]) -> int:
                 reason = "its publish was refused"
             elif (publish.record.topic, publish.record.key) != (delivery.topic, delivery.key):
                 reason = f"it was published as {publish.record}"
-            elif delivery.publisher and delivery.publisher != publish.record.publisher:
+            elif delivery.publisher not in ("", publish.record.publisher) and not publish.record.client:
                 reason = f"its publisher is {publish.record.publisher}"
             elif delivery.topic != subscriber.record.topic:
                 reason = f"the subscription is {subscriber.record}"
             elif index > subscriber.ended:
                 reason = "the subscription had ended"
-            elif not begin.earliest and publish.ended_at < begin.since:
+            elif subscriber.record.grain:
+                if grain_of(publish.record) != subscriber.record.grain:
+                    reason = f"it is for the grain {grain_of(publish.record)!r}"
+            elif not begin.earliest and publish.ended_at < begin.since and not indexed.shares_node(subscriber):
                 reason = "it was published before the subscription began"
             if reason:
                 raise PromiseBroken("only_to_subscribers", f"{delivery}: {reason}")
@@ -77,19 +90,22 @@ def only_to_subscribers(history: Iterable[Record]) -> int:
 def in_publishing_order(history: Iterable[Record]) -> int:
     """At most once: a subscriber gets the messages of one publisher in their order, none twice, with growing sequences.
 
+    What a client publishes through one member and then through another has no order.
+
     Returns:
         How many deliveries were judged.
     """
     indexed = IndexedHistory(history)
     judged = 0
     for subscriber in indexed.at_most_once():
-        last: dict[str, tuple[Publish, Delivered]] = {}
+        last: dict[tuple[str, str], tuple[Publish, Delivered]] = {}
         for _, delivery in subscriber.deliveries:
             publish = indexed.publishes[delivery.message]
-            before = last.get(publish.record.publisher)
+            publisher = publish.record.publisher, delivery.publisher
+            before = last.get(publisher)
             if before is not None and (publish.number <= before[0].number or delivery.sequence <= before[1].sequence):
                 raise PromiseBroken("in_publishing_order", f"{delivery} follows {before[1]}")
-            last[publish.record.publisher] = publish, delivery
+            last[publisher] = publish, delivery
             judged += 1
     return judged
 
@@ -101,7 +117,9 @@ def losses_told(history: Sequence[Record], within_s: float, *, until: float | No
     subscription began to close. One that is missing before a later message of its publisher must show in the
     sequences, and be counted in `missed` of this or of an earlier message; or the publisher's tail was unknown in
     between. One that is missing at the end must be told by a gap or an unknown tail, within `within_s`. A node that did
-    not run for a while, or was removed by the others, cannot know publishers that came and went meanwhile.
+    not run for a while, or was removed by the others, cannot know publishers that came and went meanwhile. A client
+    tells an unknown tail when it loses its member, and is subscribed again a while later. What clients publish is not
+    judged here, since the numbers are those of members; nor are grains, see `topic_grain_checkers`.
 
     Args:
         history: the messages to be judged were published `within_s` before its end, or that of the subscription.
@@ -116,10 +134,12 @@ def losses_told(history: Sequence[Record], within_s: float, *, until: float | No
         indexed.last_at = until
     by_topic: dict[str, list[Publish]] = defaultdict(list)
     for publish in indexed.publishes.values():
-        if publish.acknowledged:
+        if publish.acknowledged and not publish.record.client:
             by_topic[publish.record.topic].append(publish)
     judged: Counter[str] = Counter()
     for subscriber in indexed.at_most_once():
+        if subscriber.record.grain:
+            continue
         expected: dict[str, list[Publish]] = defaultdict(list)
         for publish in by_topic[subscriber.record.topic]:
             if subscriber.began < publish.began and publish.ended < subscriber.ending:
@@ -137,6 +157,9 @@ def _losses_of(
     for _, delivery in subscriber.deliveries:
         publish = indexed.publishes[delivery.message]
         publisher, told = publish.record.publisher, told + delivery.missed
+        if publish.record.client:
+            judged["delivered"] += 1
+            continue
         number, before = last.get(publisher, (0, None))
         between = _between(expected[publisher], number, publish.number)
         missing = len(between)
@@ -144,7 +167,7 @@ def _losses_of(
             raise PromiseBroken("losses_told", f"{missing} messages are missing between {before} and {delivery}")
         last[publisher] = publish.number, delivery
         judged["delivered"] += 1
-        if between and _tails(indexed, subscriber, between[0], before, delivery.at + within_s):
+        if between and _tails(indexed, subscriber, between[0], before, delivery.at + within_s, within_s):
             judged["unknown"] += missing
             continue
         holes += missing
@@ -163,7 +186,7 @@ def _losses_of(
         judged["too late"] += len(rest) - len(due)
         if not due:
             continue
-        if _tails(indexed, subscriber, due[0], before, float("inf")):
+        if _tails(indexed, subscriber, due[0], before, float("inf"), within_s):
             judged["unknown"] += len(due)
             continue
         after = 0 if before is None else before.sequence
@@ -190,15 +213,26 @@ def _between(publishes: list[Publish], first: int, last: int) -> list[Publish]:
 
 
 def _tails(
-    indexed: IndexedHistory, subscriber: Subscriber, missing: Publish, before: Delivered | None, until: float
+    indexed: IndexedHistory,
+    subscriber: Subscriber,
+    missing: Publish,
+    before: Delivered | None,
+    until: float,
+    within_s: float,
 ) -> bool:
     """Whether the node of the subscriber told, after the message was published, that the tail is unknown."""
     node, topic = subscriber.record.node, subscriber.record.topic
     places = [(node, topic, missing.record.publisher)]
     if before is None:
         places.append((node, "", ""))
-    tails = [tail for tail in indexed.tails if (tail.node, tail.topic, tail.publisher) in places]
-    return any(missing.record.at <= tail.at <= until for tail in tails)
+    tails = [
+        tail
+        for tail in indexed.tails
+        if (tail.node, tail.topic, tail.publisher) in places
+        or (subscriber.record.client and (tail.node, tail.topic) == (node, topic))
+    ]
+    begins = missing.record.at - (within_s if subscriber.record.client else 0.0)
+    return any(begins <= tail.at <= until for tail in tails)
 
 
 def nothing_unhandled(history: Iterable[Record]) -> int:

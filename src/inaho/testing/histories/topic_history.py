@@ -18,12 +18,13 @@ from typing import Final
 
 import msgspec
 
-from inaho.events import Event, MessageDeadLettered, NodePaused, SelfRemoved, TailUnknown, TopicGap
+from inaho.events import Event, MessageDeadLettered, MessagesDropped, NodePaused, SelfRemoved, TailUnknown, TopicGap
 from inaho.testing.histories.grain_history import Died, Paused, Record, Resumed
 
 __all__ = [
     "DeadLettered",
     "Delivered",
+    "DropTold",
     "GapTold",
     "Handled",
     "Leaving",
@@ -46,12 +47,14 @@ class Publishing(Record, frozen=True, tag=True, kw_only=True):
         publisher: node id of the process that publishes.
         message: the text of the message, unique in the history.
         key: of the message.
+        client: that process is a client. At most once its messages have the number and the node id of a member.
     """
 
     topic: str
     publisher: str
     message: str
     key: str = ""
+    client: bool = False
 
 
 class Published(Record, frozen=True, tag=True, kw_only=True):
@@ -82,6 +85,9 @@ class Subscribed(Record, frozen=True, tag=True, kw_only=True):
         since: when the call of `subscribe` began, seconds.
         group: at least once: the name of the subscription; empty for at most once.
         earliest: the group begins with the oldest message of the log, not with the next one.
+        client: the process is a client, which is subscribed through one member after the other.
+        grain: key of the grain, if the subscriber is an activation of one; such a subscription begins before it does.
+        method: name of the subscription of a grain: `Kind.method`.
     """
 
     topic: str
@@ -90,6 +96,9 @@ class Subscribed(Record, frozen=True, tag=True, kw_only=True):
     since: float
     group: str = ""
     earliest: bool = False
+    client: bool = False
+    grain: str = ""
+    method: str = ""
 
 
 class Unsubscribing(Record, frozen=True, tag=True, kw_only=True):
@@ -156,10 +165,20 @@ class GapTold(Record, frozen=True, tag=True, kw_only=True):
     count: int
 
 
+class DropTold(Record, frozen=True, tag=True, kw_only=True):
+    """A node told (`MessagesDropped`) that messages were dropped."""
+
+    topic: str
+    node: str
+    reason: str
+    count: int
+
+
 class TailLost(Record, frozen=True, tag=True, kw_only=True):
     """A node told (`TailUnknown`) that it does not know what a publisher sent after sequence `last`.
 
-    Topic and publisher are empty where it did not run for a while (`NodePaused`) or was removed (`SelfRemoved`).
+    Topic and publisher are empty where it did not run for a while (`NodePaused`) or was removed (`SelfRemoved`). What a
+    client tells is about all publishers, though it names its member.
     """
 
     topic: str
@@ -179,6 +198,7 @@ _Line = (
     | Handled
     | DeadLettered
     | GapTold
+    | DropTold
     | TailLost
     | Leaving
     | Died
@@ -200,6 +220,8 @@ def record_of(event: Event, *, node: str, at: float) -> Record | None:
         return GapTold(
             at=at, topic=event.topic, node=node, publisher=event.publisher, first=event.first, count=event.count
         )
+    if isinstance(event, MessagesDropped):
+        return DropTold(at=at, topic=event.topic, node=node, reason=event.reason, count=event.count)
     if isinstance(event, TailUnknown):
         return TailLost(at=at, topic=event.topic, node=node, publisher=event.publisher, last=event.last)
     if isinstance(event, NodePaused | SelfRemoved):

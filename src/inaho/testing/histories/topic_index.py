@@ -17,6 +17,7 @@ from inaho.testing.histories.grain_history import Died, Record
 from inaho.testing.histories.topic_history import (
     DeadLettered,
     Delivered,
+    DropTold,
     GapTold,
     Handled,
     Leaving,
@@ -72,7 +73,9 @@ class IndexedHistory:
         self.handled: list[tuple[int, Handled]] = []
         self.dead: set[tuple[str, str, int, int]] = set()
         self.gaps: list[GapTold] = []
+        self.drops: list[DropTold] = []
         self.tails: list[TailLost] = []
+        self.deaths: list[Died] = []
         self.last_at = 0.0
         numbers: Counter[tuple[str, str]] = Counter()
         for index, record in enumerate(history):
@@ -92,6 +95,8 @@ class IndexedHistory:
             elif isinstance(record, Unsubscribing | Unsubscribed):
                 self._ends(index, record, self._subscriber(record, record.subscriber))
             elif isinstance(record, Died | Leaving):
+                if isinstance(record, Died):
+                    self.deaths.append(record)
                 for subscriber in self.subscribers.values():
                     if subscriber.record.node == record.node:
                         self._ends(index, record, subscriber)
@@ -101,6 +106,8 @@ class IndexedHistory:
                 self.dead.add((record.topic, record.group, record.partition, record.offset))
             elif isinstance(record, GapTold):
                 self.gaps.append(record)
+            elif isinstance(record, DropTold):
+                self.drops.append(record)
             elif isinstance(record, TailLost):
                 self.tails.append(record)
 
@@ -120,6 +127,18 @@ class IndexedHistory:
             subscriber.ending, subscriber.ending_at = index, record.at
         if not isinstance(record, Unsubscribing | Leaving):
             subscriber.ended = min(subscriber.ended, index)
+
+    def shares_node(self, subscriber: Subscriber) -> bool:
+        """Whether messages at most once were on their way to its node already when it began: for others, or clients."""
+        own = subscriber.record
+        return not own.group and (
+            own.client
+            or any(
+                each.began < subscriber.began < each.ended
+                and (each.record.node, each.record.topic, each.record.group) == (own.node, own.topic, "")
+                for each in self.subscribers.values()
+            )
+        )
 
     def at_most_once(self) -> list[Subscriber]:
         """Subscribers without a group."""

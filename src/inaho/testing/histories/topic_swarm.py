@@ -1,8 +1,9 @@
 """Runs whole nodes with topics under load and faults from a seed, and records one history to check.
 
 Every node publishes to a topic at most once and to one at least once, reads the first, and is a member of two groups of
-the second. A seed decides which kinds of faults there are, and the policies of the topics. At the end everything is
-healed, publishers stop, and the groups catch up.
+the second. If asked, a kind of grain is subscribed to both topics, and clients publish and read as nodes do. A seed
+decides which kinds of faults there are, and the policies of the topics. At the end everything is healed, publishers
+stop, and the groups catch up.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from inaho.events import ConnectionRefused
 from inaho.runtime.cluster.cluster import Cluster
 from inaho.runtime.topics.topic import Topic
 from inaho.testing.cluster.sim_cluster import SimCluster
+from inaho.testing.cluster.simulated_node import SimulatedNode
 from inaho.testing.histories.grain_checkers import PromiseBroken
 from inaho.testing.histories.grain_history import Died, Journal, Record
 from inaho.testing.histories.topic_checkers import (
@@ -31,19 +33,19 @@ from inaho.testing.histories.topic_checkers import (
     only_to_subscribers,
     repeated,
 )
+from inaho.testing.histories.topic_grain_checkers import grain_losses_told
+from inaho.testing.histories.topic_grains import KEPT, LOOSE, LOOSE_NAME, grain_of, listener_with
 from inaho.testing.histories.topic_history import Leaving, record_of
 from inaho.testing.histories.topic_workload import TopicPublisher, TopicReader
 from inaho.testing.simulation.simulated_network import Faults
 from inaho.testing.simulation.simulated_process import DEAD
 from inaho.testing.storage.faults import FaultyStorage, StorageFaults
 
-__all__ = ["FAULT_KINDS", "TopicSwarm"]
+__all__ = ["FAULT_KINDS", "KEPT", "LOOSE", "TopicSwarm"]
 
 FAULT_KINDS: Final = ("leave", "noise", "crash", "partition", "cut", "pause", "storage")
 """Kinds of faults. `leave` is orderly; `storage` refuses everything for a while, or loses answers."""
 
-LOOSE: Final = "loose"
-KEPT: Final = "kept"
 GROUPS: Final = ("one", "two")
 
 AWAY_MAX: Final = 2
@@ -69,6 +71,9 @@ class TopicSwarm:
         nodes, keys, steps: sizes.
         kinds: of faults; None lets the seed choose.
         topics: names of the topics that there are.
+        grains: `TopicListener` is subscribed, on all nodes.
+        clients: so many.
+        failing: share of the messages at least once that are given back; None lets the seed choose.
 
     Attributes:
         sim: the cluster; alive within `with`.
@@ -86,8 +91,12 @@ class TopicSwarm:
         steps: int = 8,
         kinds: tuple[str, ...] | None = None,
         topics: tuple[str, ...] = (LOOSE, KEPT),
+        grains: bool = False,
+        clients: int = 0,
+        failing: float | None = None,
     ) -> None:
         self.topics = topics
+        self.grains = grains
         self.random = chance = random.Random(f"{seed}/topics")
         chosen = [kind for kind in FAULT_KINDS if chance.random() < 0.5]
         self.kinds = list(chosen if kinds is None else kinds)
@@ -109,12 +118,18 @@ class TopicSwarm:
             },
         }
         config = ClusterConfig(activation=ActivationConfig(partitions=256))
-        self.sim = SimCluster(nodes=nodes, seed=seed, config=config, storage_faults=StorageFaults())
+        kinds_of_grains = [listener_with(self.journal, self._handle)] if grains else []
+        self.sim = SimCluster(
+            nodes=nodes, seed=seed, grains=kinds_of_grains, config=config, storage_faults=StorageFaults()
+        )
         self.nodes = nodes
         self.keys = ["", *(f"key-{number}" for number in range(keys - 1))]
         self.published: Counter[str] = Counter()
         self._steps = steps
-        self._failing = chance.choice([0.0, 0.05])
+        self._clients: list[SimulatedNode | None] = [None] * clients
+        self._client_chance = random.Random(f"{seed}/clients")
+        chosen_share = chance.choice([0.0, 0.05])
+        self._failing = chosen_share if failing is None else failing
         self._ending = False
         self._node_ids: dict[int, str] = {}
         self._down: set[int] = set()
@@ -131,10 +146,15 @@ class TopicSwarm:
         sim, chance = self.sim, self.random
         for index in range(self.nodes):
             self._begin_load(index)
+        for number in range(len(self._clients)):
+            self._begin_client(number)
         await asyncio.sleep(2.0)
         for _ in range(self._steps):
             await asyncio.sleep(chance.uniform(0.5, 4.0))
-            self._make_fault(chance.choice([*self.kinds, "relief"]))
+            kind = chance.choice([*self.kinds, "relief"])
+            self._make_fault(kind)
+            for number in range(len(self._clients)):
+                self._make_client_fault(kind, number)
         await asyncio.sleep(chance.uniform(0.0, 10.0))
         self._heal()
         await sim.until(lambda: not self._leaving, 60.0)
@@ -189,6 +209,26 @@ class TopicSwarm:
             if back:
                 self._restart(chance.choice(back))
 
+    def _make_client_fault(self, kind: str, number: int) -> None:
+        chance, client = self._client_chance, self._clients[number]
+        if client is None or not client.is_member or chance.random() < 0.5:
+            return
+        if kind == "crash":
+            client.crash(self.sim.network, silent=chance.random() < 0.5)
+            self._note_process_end(_number_of(client))
+            self._begin_client(number)
+        elif kind in ("cut", "partition"):
+            others = chance.sample(range(self.nodes), chance.randint(1, self.nodes - 1))
+            for other in others:
+                self.sim.network.cut(client.address, self.sim.authority(other))
+                if kind == "partition":
+                    self.sim.network.cut(self.sim.authority(other), client.address)
+
+    def _begin_client(self, number: int) -> None:
+        self.sim.client()
+        client = self._clients[number] = self.sim._clients[-1]
+        self._begin_load_of(client, -1)
+
     def _heal(self) -> None:
         self.sim.heal()
         self.sim.faults = Faults()
@@ -220,33 +260,41 @@ class TopicSwarm:
         self._begin_load(index)
 
     def _note_end(self, index: int) -> None:
-        node_id = self._node_ids.get(self._process(index))
+        self._note_process_end(self._process(index))
+
+    def _note_process_end(self, process: int) -> None:
+        node_id = self._node_ids.get(process)
         if node_id is not None:
             self.journal.write(Died(at=self.sim.time, node=node_id))
 
     def _process(self, index: int) -> int:
         """Number of the process that a node runs in, as in `SimEvent.process`."""
-        return int(self.sim._nodes[index].process.name.rpartition(" ")[2])
+        return _number_of(self.sim._nodes[index])
 
     # The load: tasks of the process, which end with it.
 
     def _begin_load(self, index: int) -> None:
-        node = self.sim._nodes[index]
-        process = self._process(index)
+        self._begin_load_of(self.sim._nodes[index], index)
+
+    def _begin_load_of(self, node: SimulatedNode, index: int) -> None:
+        """The load of a node, or of a client, which has no index."""
+        process, client = _number_of(node), index < 0
 
         async def work() -> None:
             await asyncio.shield(node.starting)
             cluster = node._extension.cluster
-            self._node_ids[process] = node_id = cluster.self.node_id
+            self._node_ids[process] = node_id = cluster.runtime.local.node_id
             for name in self.topics:
                 topic = await self._topic(cluster, name)
                 for group in ("",) if name == LOOSE else GROUPS:
                     handle = self._handle if group else None
                     reader = TopicReader(
-                        self.journal, topic, node_id, f"{process}-{name}{group}", group=group, handle=handle
-                    )
+                        self.journal, topic, node_id, f"{process}-{name}{group}", group=group, handle=handle,
+                        client=client,
+                    )  # fmt: skip
                     begin(reader.run())
-                begin(self._publish(TopicPublisher(self.journal, topic, node_id, f"{process}-{name}"), name, index))
+                publisher = TopicPublisher(self.journal, topic, node_id, f"{process}-{name}", client=client)
+                begin(self._publish(publisher, name, index))
 
         def begin(coroutine: Any) -> None:
             node.process.loop.create_task(coroutine)
@@ -293,13 +341,14 @@ class TopicSwarm:
         """The promises, each to be called; they raise `PromiseBroken`."""
         history, until = self.history(), self.sim.time
         return [
-            lambda: only_to_subscribers(history),
+            lambda: only_to_subscribers(history, grain_of),
             lambda: in_publishing_order(history),
             lambda: losses_told(history, TOLD_S, until=until),
             lambda: nothing_unhandled(history),
             lambda: one_log(history),
             lambda: keys_in_order(history),
             lambda: repeated(history, orderly=not self.kinds),
+            lambda: grain_losses_told(history, TOLD_S, methods=[LOOSE_NAME] if self.grains else [], until=until),
         ]
 
     def check(self) -> list[Any]:
@@ -309,3 +358,7 @@ class TopicSwarm:
             if isinstance(event, ConnectionRefused) and event.code == "protocol_violation":
                 raise PromiseBroken("protocol", f"a node of one's own breaks it: {event}")
         return [promise() for promise in self.judge()]
+
+
+def _number_of(node: SimulatedNode) -> int:
+    return int(node.process.name.rpartition(" ")[2])

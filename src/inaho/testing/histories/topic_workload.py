@@ -28,10 +28,26 @@ if TYPE_CHECKING:
     from inaho.core.pubsub.message import Message
     from inaho.runtime.topics.topic import Topic
 
-__all__ = ["TopicPublisher", "TopicReader"]
+__all__ = ["TopicPublisher", "TopicReader", "delivered"]
 
 Handler = Callable[["Message[str]"], Awaitable[bool]]
 """Handles a message; whether it is done. If not, it is given back, and comes again."""
+
+
+def delivered(journal: Journal, topic: str, subscriber: str, message: Message[str]) -> Delivered:
+    """The record of a message that a subscriber gets now."""
+    return Delivered(
+        at=journal.now(),
+        topic=topic,
+        subscriber=subscriber,
+        message=message.value,
+        key=message.key,
+        publisher=message.publisher,
+        sequence=message.sequence,
+        partition=message.partition,
+        attempt=message.attempt,
+        missed=message.missed,
+    )
 
 
 class TopicPublisher:
@@ -41,26 +57,32 @@ class TopicPublisher:
         journal: is told.
         topic: whose messages are texts.
         node: node id of the process that publishes.
-        name: makes messages unique: no other publisher of the history has it.
+        name: makes messages unique: no other publisher of the history has it, and it has no slash.
+        client: the process is a client.
 
     Attributes:
         published, failed: publishes so far.
     """
 
-    def __init__(self, journal: Journal, topic: Topic[str], node: str, name: str) -> None:
+    def __init__(self, journal: Journal, topic: Topic[str], node: str, name: str, *, client: bool = False) -> None:
         self.published = 0
         self.failed = 0
         self._journal = journal
         self._topic = topic
         self._node = node
         self._name = name
+        self._client = client
         self._numbers = itertools.count()
 
     async def publish(self, key: str = "") -> InahoError | None:
-        """One message; what its publish failed with, if it did."""
+        """One message; what its publish failed with, if it did. Its text ends with `/` and the key, if it has one."""
         journal, topic = self._journal, self._topic
-        message = f"{self._name}-{next(self._numbers)}"
-        journal.write(Publishing(at=journal.now(), topic=topic.name, publisher=self._node, message=message, key=key))
+        message = f"{self._name}-{next(self._numbers)}" + (f"/{key}" if key else "")
+        journal.write(
+            Publishing(
+                at=journal.now(), topic=topic.name, publisher=self._node, message=message, key=key, client=self._client
+            )
+        )
         try:
             await topic.publish(message, key=key)
         except InahoError as error:
@@ -84,6 +106,7 @@ class TopicReader:
         handle: is called with each message; None handles at once.
         pause_s: before the next attempt to subscribe.
         window, slow: see `Topic.subscribe`. A group begins with the oldest message.
+        client: the process is a client.
 
     Attributes:
         received: messages so far.
@@ -101,6 +124,7 @@ class TopicReader:
         pause_s: float = 0.2,
         window: int | None = None,
         slow: str = "drop_oldest",
+        client: bool = False,
     ) -> None:
         self.received = 0
         self._journal = journal
@@ -112,6 +136,7 @@ class TopicReader:
         self._pause_s = pause_s
         self._window = window
         self._slow = slow
+        self._client = client
         self._numbers = itertools.count()
 
     async def run(self) -> None:
@@ -136,6 +161,7 @@ class TopicReader:
                     since=since,
                     group=self._group,
                     earliest=start == "earliest",
+                    client=self._client,
                 )
             )
             try:
@@ -148,20 +174,7 @@ class TopicReader:
     async def _take(self, subscriber: str, message: Message[str]) -> None:
         journal = self._journal
         self.received += 1
-        journal.write(
-            Delivered(
-                at=journal.now(),
-                topic=self._topic.name,
-                subscriber=subscriber,
-                message=message.value,
-                key=message.key,
-                publisher=message.publisher,
-                sequence=message.sequence,
-                partition=message.partition,
-                attempt=message.attempt,
-                missed=message.missed,
-            )
-        )
+        journal.write(delivered(journal, self._topic.name, subscriber, message))
         done = self._handle is None or await self._handle(message)
         try:
             if not done:
