@@ -205,12 +205,21 @@ class AtMostOnce:
         for topic, group in groups:
             self._local.publish(SubscriptionStarted(topic=topic, subscription=group, kind="grain"))
 
-    def leave_group(self, topic: str, group: str, sink: Sink) -> None:
-        """This node takes no more messages for the group."""
-        channel = group_channel(topic, group)
-        self.inlets.remove(channel, sink)
-        self.announcer.remove(channel)
+    def leave_group(self, topic: str, group: str) -> None:
+        """This node leaves: it is not published to for the group any more, see `groups_left`.
+
+        What is on its way is still taken, until the node stops: no other member would get it.
+        """
+        self.announcer.remove(group_channel(topic, group))
         self._local.publish(SubscriptionEnded(topic=topic, subscription=group, kind="grain", reason="stopped"))
+
+    async def groups_left(self) -> None:
+        """Returns when all live members publish to other members of the groups that this one has left.
+
+        Raises:
+            Timeout: not within `pubsub.subscribe_timeout_s`.
+        """
+        await self.announcer.confirmed()
 
     def dropped_by(self, topic: str, reason: str, count: int, subscription: str) -> None:
         """A subscriber of this node did not get messages."""

@@ -51,6 +51,19 @@ class DirectDispatch:
         self._waiting: deque[Message[Any]] = deque()
         self._running = 0
         self._dispatching: asyncio.Task[None] | None = None
+        self._rest: asyncio.Future[None] | None = None
+
+    async def finished(self) -> None:
+        """Returns when no message waits for its call, and no call runs."""
+        while self._waiting or self._running:
+            if self._rest is None:
+                self._rest = self._local.loop.create_future()
+            await asyncio.shield(self._rest)
+
+    def _look(self) -> None:
+        if self._rest is not None and not self._waiting and not self._running:
+            self._rest.set_result(None)
+            self._rest = None
 
     def put(self, messages: list[Message[Any]]) -> None:
         """Messages have arrived."""
@@ -75,6 +88,7 @@ class DirectDispatch:
                 await asyncio.sleep(0)
         finally:
             self._dispatching = None
+            self._look()
 
     def _begin(self, message: Message[Any]) -> None:
         try:
@@ -93,6 +107,7 @@ class DirectDispatch:
             self._failed(message, error)
         finally:
             self._running -= 1
+            self._look()
 
     def _failed(self, message: Message[Any], error: Exception) -> None:
         self._drop("handler_failed", 1)

@@ -9,7 +9,7 @@ and created again at any time, so this module follows its definition.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from inaho.errors import InahoError, NoSuchTopic
@@ -91,14 +91,27 @@ class GrainSubscriptions:
         if self._dispatches:
             await self._at_most_once.groups_joined([(each.topic, each.name) for each in self._dispatches])
 
-    def leave(self) -> None:
-        """This member leaves: other members get the messages from now on."""
-        for dispatch in self._dispatches:
-            self._at_most_once.leave_group(dispatch.topic, dispatch.name, dispatch)
-        self._dispatches = []
+    async def leave(self, left_s: Callable[[], float]) -> None:
+        """This member leaves. Returns when other members get the messages, and grains have those that came here.
+
+        Args:
+            left_s: returns the seconds for which it may wait.
+        """
         for follower in self._followers:
             follower.cancel()
         self._followers = []
+        dispatches, self._dispatches = self._dispatches, []
+        for dispatch in dispatches:
+            self._at_most_once.leave_group(dispatch.topic, dispatch.name)
+        if not dispatches:
+            return
+        try:
+            async with asyncio.timeout(left_s()):
+                await self._at_most_once.groups_left()
+                for dispatch in dispatches:
+                    await dispatch.finished()
+        except TimeoutError as error:
+            self._local.log.warning("grains may miss messages that were on their way here: %s", describe(error))
 
     def _changed(self, topic: str) -> None:
         if topic in self._changes:

@@ -137,7 +137,7 @@ class Topics:
         """This node leaves: takes nothing more, and sends what waits, within the seconds that `left_s` returns."""
         self._local.left = True
         if self._grains is not None:
-            self._grains.leave()
+            await self._grains.leave(left_s)
         if self.relay is not None:
             self.relay.leave()
         for delivery in self._deliveries:
