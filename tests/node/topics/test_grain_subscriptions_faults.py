@@ -9,8 +9,11 @@ import pytest
 
 from inaho import Grain, InahoError, Message, Struct, subscribe
 from inaho.config import ClusterConfig, PubSubConfig
-from inaho.events import SubscriptionStarted
+from inaho.events import MessagesDropped, SubscriptionStarted
 from inaho.testing.cluster.sim_cluster import SimCluster
+from inaho.testing.histories.topic_grains import HostedByOddNodes
+from inaho.testing.simulation.simulated_network import Faults
+from inaho.testing.simulation.simulated_process import DEAD
 
 ONCE: dict[str, list[tuple[str, int]]] = {}
 """By grain: publishers and numbers of messages at most once, as they came."""
@@ -84,6 +87,40 @@ def test_messages_of_a_grain_keep_their_order_and_what_is_stored_is_not_lost(sim
             firsts = list(dict.fromkeys(kept))
             assert firsts == sorted(firsts), f"{device}: first deliveries out of order"
         sim.check()
+
+
+def test_nothing_on_its_way_to_a_member_that_leaves_is_lost_untold():
+    """It is the member of its group that passes messages on; others publish to it until they know that it leaves."""
+    ONCE.clear()
+    published: list[int] = []
+    with HostedByOddNodes(nodes=4, seed=2, grains=(Device,), faults=Faults(delay_most_s=0.05)) as sim:
+
+        async def publish() -> None:
+            live = await sim.node(0).topic("live", Reading)
+            number = 0
+            while True:
+                await live.publish(Reading(f"d{number % 4}", number))
+                published.append(number)
+                number += 1
+                await asyncio.sleep(0.002)
+
+        async def story() -> None:
+            publishing = asyncio.ensure_future(publish())
+            for leaver in (1, 3, 1, 3):
+                await asyncio.sleep(1.0)
+                process = sim._nodes[leaver].process
+                sim.leave(leaver)
+                await sim.until(lambda process=process: process.state is DEAD, within_s=30.0)
+                sim.restart(leaver)
+                await sim.until(lambda leaver=leaver: sim.is_member(leaver))
+            publishing.cancel()
+            await asyncio.sleep(2.0)
+
+        sim.run(story())
+        got = {number for came in ONCE.values() for _, number in came}
+        dropped = [each.event for each in sim.events if isinstance(each.event, MessagesDropped)]
+        assert {each.reason for each in dropped} <= {"out_of_order"}, "others have overtaken them, as is documented"
+        assert len(got) + sum(each.count for each in dropped) == len(published) > 3000
 
 
 def test_a_member_joins_though_another_one_does_not_confirm_its_groups(caplog: pytest.LogCaptureFixture):

@@ -19,7 +19,7 @@ __all__ = ["grain_losses_told"]
 def grain_losses_told(
     history: Iterable[Record], within_s: float, *, methods: Iterable[str], until: float | None = None
 ) -> Counter[str]:
-    """At most once: if a message with a key does not reach its grain, some node tells of a loss, or died.
+    """At most once: if a message does not reach its grain, some node tells of a loss, or died.
 
     Any gap or unknown tail of the publisher, and any drop in the topic, near the time of the publish explains it, and
     so does the death of a node. That is weak during a storm of faults, and exact without.
@@ -27,7 +27,7 @@ def grain_losses_told(
     Args:
         history: the messages to be judged were published `within_s` before its end.
         within_s: seconds, as for `losses_told`.
-        methods: subscriptions of grains that are effective in the whole history; without a key function.
+        methods: subscriptions of grains that are effective in the whole history.
         until: when the history ends, seconds; with its last record unless given.
 
     Returns:
@@ -41,7 +41,7 @@ def grain_losses_told(
         seen = {delivery.message for each in listeners for _, delivery in each.deliveries}
         topics = {each.record.topic for each in listeners}
         for message, publish in indexed.publishes.items():
-            if publish.record.topic not in topics or not publish.acknowledged or not publish.record.key:
+            if publish.record.topic not in topics or not publish.acknowledged:
                 continue
             if message in seen:
                 judged["delivered"] += 1

@@ -8,22 +8,33 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from inaho.core.pubsub.message import Message
 from inaho.runtime.grains.grain import Grain
 from inaho.runtime.grains.subscribing import subscribe
+from inaho.testing.cluster.sim_cluster import SimCluster
 from inaho.testing.histories.grain_history import Journal
 from inaho.testing.histories.topic_history import Handled, Publishing, Subscribed, Unsubscribed
 from inaho.testing.histories.topic_workload import delivered
 
-__all__ = ["KEPT", "KEPT_NAME", "LOOSE", "LOOSE_NAME", "UNKEYED", "TopicListener", "grain_of", "listener_with"]
+__all__ = [
+    "KEPT",
+    "KEPT_NAME",
+    "LOOSE",
+    "LOOSE_NAME",
+    "UNKEYED",
+    "HostedByOddNodes",
+    "TopicListener",
+    "grain_of",
+    "listener_with",
+]
 
 LOOSE: Final = "loose"
 KEPT: Final = "kept"
 
 UNKEYED: Final = "unkeyed"
-"""The grain that gets messages at least once that have no key."""
+"""The grain that gets messages that have no key."""
 
 LOOSE_NAME: Final = "TopicListener.on_loose"
 KEPT_NAME: Final = "TopicListener.on_kept"
@@ -38,8 +49,20 @@ def _grain_of(text: str) -> str:
 
 
 def grain_of(publish: Publishing) -> str:
-    """Key of the grain that gets a message, if any does."""
-    return _grain_of(publish.message) if publish.topic == KEPT else publish.key
+    """Key of the grain that gets a message."""
+    return _grain_of(publish.message)
+
+
+class HostedByOddNodes(SimCluster):
+    """A cluster in which nodes 1, 3 and so on host the grains: the others publish to one of these."""
+
+    def _boot(self, config: Any, address: str, index: int) -> Any:
+        grains = self._grains
+        self._grains = grains if index % 2 else ()
+        try:
+            return super()._boot(config, address, index)
+        finally:
+            self._grains = grains
 
 
 class TopicListener(Grain):
@@ -68,7 +91,7 @@ class TopicListener(Grain):
         for subscriber in self._subscribers.values():
             self.journal.write(Unsubscribed(at=self.journal.now(), subscriber=subscriber))
 
-    @subscribe(LOOSE)
+    @subscribe(LOOSE, key=_grain_of)
     async def on_loose(self, message: Message[str]) -> None:
         """Records it."""
         self.journal.write(delivered(self.journal, LOOSE, self._subscribers[LOOSE], message))

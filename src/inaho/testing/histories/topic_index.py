@@ -76,6 +76,8 @@ class IndexedHistory:
         self.drops: list[DropTold] = []
         self.tails: list[TailLost] = []
         self.deaths: list[Died] = []
+        """Without those that have left."""
+        self.leaving: set[str] = set()
         self.last_at = 0.0
         numbers: Counter[tuple[str, str]] = Counter()
         for index, record in enumerate(history):
@@ -95,7 +97,9 @@ class IndexedHistory:
             elif isinstance(record, Unsubscribing | Unsubscribed):
                 self._ends(index, record, self._subscriber(record, record.subscriber))
             elif isinstance(record, Died | Leaving):
-                if isinstance(record, Died):
+                if isinstance(record, Leaving):
+                    self.leaving.add(record.node)
+                elif record.node not in self.leaving:
                     self.deaths.append(record)
                 for subscriber in self.subscribers.values():
                     if subscriber.record.node == record.node:

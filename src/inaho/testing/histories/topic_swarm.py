@@ -34,7 +34,7 @@ from inaho.testing.histories.topic_checkers import (
     repeated,
 )
 from inaho.testing.histories.topic_grain_checkers import grain_losses_told
-from inaho.testing.histories.topic_grains import KEPT, LOOSE, LOOSE_NAME, grain_of, listener_with
+from inaho.testing.histories.topic_grains import KEPT, LOOSE, LOOSE_NAME, HostedByOddNodes, grain_of, listener_with
 from inaho.testing.histories.topic_history import Leaving, record_of
 from inaho.testing.histories.topic_workload import TopicPublisher, TopicReader
 from inaho.testing.simulation.simulated_network import Faults
@@ -71,7 +71,7 @@ class TopicSwarm:
         nodes, keys, steps: sizes.
         kinds: of faults; None lets the seed choose.
         topics: names of the topics that there are.
-        grains: `TopicListener` is subscribed, on all nodes.
+        grains: `TopicListener` is subscribed; every second node hosts it.
         clients: so many.
         failing: share of the messages at least once that are given back; None lets the seed choose.
 
@@ -119,7 +119,8 @@ class TopicSwarm:
         }
         config = ClusterConfig(activation=ActivationConfig(partitions=256))
         kinds_of_grains = [listener_with(self.journal, self._handle)] if grains else []
-        self.sim = SimCluster(
+        kind_of_cluster = HostedByOddNodes if grains else SimCluster
+        self.sim = kind_of_cluster(
             nodes=nodes, seed=seed, grains=kinds_of_grains, config=config, storage_faults=StorageFaults()
         )
         self.nodes = nodes
