@@ -1,4 +1,4 @@
-"""A member that leaves while it cannot reach the logs of its topics ends all the same. In virtual time."""
+"""A member that leaves while nobody keeps the logs of its topics, or none can be reached, ends all the same."""
 
 from __future__ import annotations
 
@@ -55,6 +55,26 @@ def test_a_member_ends_in_time_though_its_program_publishes_to_a_log_that_is_cut
             for task in tasks:
                 task.cancel()
             assert done, "the member waits for publishers that never end"
+
+        sim.run(story(), within_s=200.0)
+
+
+def test_the_last_member_waits_for_no_keeper():
+    with SimCluster(nodes=1, seed=1) as sim:
+
+        async def story() -> None:
+            topic = await make(sim.node(0), partitions=3)
+            opened = asyncio.Event()
+
+            async def handle(message: Any) -> None:
+                await asyncio.sleep(1000.0)
+
+            consumer = asyncio.ensure_future(consume(topic, opened, handle))
+            await opened.wait()
+            await publish(topic, KEYS, 1)
+            async with asyncio.timeout(1.0):
+                await sim._nodes[0].stop()
+            consumer.cancel()
 
         sim.run(story(), within_s=200.0)
 

@@ -19,6 +19,7 @@ from inaho.runtime.topic_logs.log_subscription import (
     LoopSubscription,
     make_message,
 )
+from inaho.types import MemberStatus
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -203,8 +204,15 @@ class AtLeastOnce:
         """A new topology needs nothing: streams and lanes that have failed wait for it themselves."""
 
     async def flush(self, left_s: Callable[[], float]) -> None:
-        """This node leaves: subscriptions give back what they hold, and messages that wait are stored."""
+        """This node leaves: subscriptions give back what they hold, and messages that wait are stored.
+
+        That needs a member that keeps the logs. If there is none any more, as when a cluster ends, nothing is waited
+        for: the next cluster delivers again what was not settled.
+        """
         leaving = [asyncio.ensure_future(each.stop()) for each in list(self.subscriptions)]
+        if not self._has_keepers():
+            await asyncio.sleep(0)  # each has begun to end
+            return
         if leaving:
             await asyncio.wait(leaving, timeout=max(0.0, left_s()))
         try:
@@ -213,6 +221,13 @@ class AtLeastOnce:
                     await next(iter(self.busy)).sending()
         except TimeoutError:
             self._local.log.warning("messages of %d partitions of topics were not stored in time", len(self.busy))
+
+    def _has_keepers(self) -> bool:
+        """Whether a member is up that may keep logs. This node is leaving."""
+        return any(
+            member.status is MemberStatus.UP and member.node_id != self._local.node_id
+            for member in self._topology.members
+        )
 
     def close(self) -> None:
         """The node stops."""
