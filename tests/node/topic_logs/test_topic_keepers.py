@@ -278,10 +278,14 @@ def test_a_full_backlog_refuses_or_drops_the_oldest():
                     await reader.until(2)
                     assert reader.messages[1] == ("3", 1)
                     assert [each for item in reader.items for each in item.over] == [(0, 1)]
+                    both = [keeper.append(batch(1, *"abcdefg", publisher=each)) for each in "qr"]
+                    assert [each.stored for each in await asyncio.gather(*both)] == [7, 7], "one was refused"
                 await reader.end()
 
         sim.run(story())
-        assert [(each.count, each.subscription) for each in events(sim, MessagesDropped)] == [(2, "s")]
+        assert [(each.count, each.subscription) for each in events(sim, MessagesDropped)] == [
+            (2, "s"), (7, "s"), (3, "s"), (4, "s"),  # the last ones are of the first of both
+        ]  # fmt: skip
         assert {each.policy for each in events(sim, BacklogFull)} == {"reject", "drop_oldest"}
         check_keepers(sim)
 

@@ -86,6 +86,11 @@ class PartitionAppends:
                 batch.publisher, batch.number, ids, size_bytes, self._local.unix_time(), self.needed_from
             )
             if admission.full:
+                waiting = list(self._under_way.values()) if dropped else []
+                if waiting:  # batches of other publishers take the room: they can be dropped once they are stored
+                    await asyncio.wait(waiting)
+                    dropped = False
+                    continue
                 if dropped or self._definition.backlog_policy == "reject":
                     self._full(len(messages))
                 self._drop_oldest(len(messages), size_bytes)
