@@ -1,8 +1,9 @@
 """Publishes to a topic at least once: checks a message, and chooses its partition.
 
-The partition of a message is the hash of its key. Messages without a key have no order, so they go where they cost the
-least: to the partitions whose keepers are on this node, if it has any, otherwise to all. Those of one iteration of the
-event loop go to one partition, and those of the next to another.
+The partition of a message is the hash of its key, or else of its id: the keeper of that partition knows whether it was
+published before. Messages with neither have no order, so they go where they cost the least: to the partitions whose
+keepers are on this node, if it has any, otherwise to all. Those of one iteration of the event loop go to one partition,
+and those of the next to another.
 """
 
 from __future__ import annotations
@@ -85,18 +86,18 @@ class LogPublisher:
         size_bytes += OVERHEAD_BYTES
         if key is not NONE:
             size_bytes += key_size(key, self._key_bytes_max)
-        if key:
-            partition = partition_of_message(key, self._partitions)
+        if message_id is not NONE:
+            if not is_text(message_id, ID_CHARS_MAX):
+                raise InvalidTopic(f"the id of a message is text of at most {ID_CHARS_MAX} characters: {message_id!r}")
+            size_bytes += 4 * len(message_id)
+        if key or message_id:  # all who publish an id again, on any node, reach the keeper that knows it
+            partition = partition_of_message(key or message_id, self._partitions)
         else:
             if not self._unkeyed_stays:
                 self._unkeyed_stays = True
                 self._unkeyed = self._next_unkeyed()
                 local.loop.call_soon(self._loop_turned)
             partition = self._unkeyed
-        if message_id is not NONE:
-            if not is_text(message_id, ID_CHARS_MAX):
-                raise InvalidTopic(f"the id of a message is text of at most {ID_CHARS_MAX} characters: {message_id!r}")
-            size_bytes += 4 * len(message_id)
         lane = self._lanes.get(partition)
         if lane is None:
             lane = self._lanes[partition] = self._make_lane(partition)
