@@ -57,6 +57,7 @@ USES: dict[str, Callable[[Cluster, Any], Any]] = {
     "authority": lambda cluster, _: cluster.authority,
     "block": lambda cluster, _: cluster.block("nobody:1"),
     "blocked": lambda cluster, _: cluster.blocked(),
+    "bottlenecks": lambda cluster, _: cluster.bottlenecks("nothing"),
     "call": lambda cluster, _: cluster.call("Local", "k", "get"),
     "cancel_send": lambda cluster, _: send_and_cancel(cluster),
     "close": lambda cluster, _: cluster.close(),

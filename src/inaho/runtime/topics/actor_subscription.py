@@ -94,6 +94,9 @@ class ActorSubscription(Subscription[T]):
         self._unsaid += before_next
         self.missed += count
 
+    def lose_tail(self, publisher: str, authority: str) -> None:
+        """The event tells it."""
+
     def end(self, reason: str) -> None:
         """Takes no more messages."""
         if not self._ended:

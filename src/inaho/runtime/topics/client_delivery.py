@@ -2,8 +2,8 @@
 
 The member is one to which the client is connected. When it is lost, the client goes on with another one. Messages that
 came in between are missing, and nobody can count them: so each subscription gets `TailUnknown`. It gets that, too, for
-each other member that is removed, since that may have been a publisher. The next member may still have messages under
-way that the client has got: these are dropped.
+each publisher of which the member gets one. The next member may still have messages under way that the client has got:
+these are dropped.
 """
 
 from __future__ import annotations
@@ -126,20 +126,7 @@ class ClientDelivery:
         self._reports.tell()
 
     def apply_topology(self, before: TopologySnapshot | None, snapshot: TopologySnapshot) -> None:
-        """Tells that a publisher is gone, as members do: nobody can tell whether its last messages have arrived.
-
-        Calls and streams notice themselves that a member is lost.
-        """
-        present = {member.node_id for member in snapshot.members}
-        gone = [
-            member
-            for member in (() if before is None else before.members)
-            if member.node_id not in present and member.status is not MemberStatus.LEAVING
-        ]
-        if gone:
-            for topic in dict.fromkeys(subscription.topic for subscription in self._readers):
-                for member in gone:
-                    self._tail_unknown(topic, member)
+        """See `Delivery`. Calls and streams notice themselves that a member is lost."""
 
     async def flush(self, left_s: Callable[[], float]) -> None:
         """See `Delivery`."""
@@ -256,6 +243,9 @@ class ClientDelivery:
                             break
                         if item.sequence:
                             self._take(subscription, kind, item, latest)
+                        elif item.publisher:
+                            subscription.miss(item.missed, item.missed)
+                            self._tail_unknown(subscription.topic, item.publisher, item.key)
                         else:
                             begun, pause_s = True, PAUSE_S
                             if not started.done():
@@ -273,12 +263,12 @@ class ClientDelivery:
             if place is not None:
                 self._lost(place)
                 if begun:
-                    self._tail_unknown(subscription.topic, place)
+                    self._tail_unknown(subscription.topic, place.node_id, place.authority)
             await self._topology.wait(pause_s)
             pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
-    def _tail_unknown(self, topic: str, member: Member) -> None:
-        self._local.publish(TailUnknown(topic=topic, publisher=member.node_id, authority=member.authority, last=0))
+    def _tail_unknown(self, topic: str, node_id: str, authority: str) -> None:
+        self._local.publish(TailUnknown(topic=topic, publisher=node_id, authority=authority, last=0))
 
     def _take(
         self, subscription: OwnSubscription, kind: MessageType[Any], item: RelayedMessage, latest: LatestReceived

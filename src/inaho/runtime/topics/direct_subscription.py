@@ -187,6 +187,9 @@ class DirectSubscription(Subscription[T]):
         self._unsaid += before_next
         self.missed += count
 
+    def lose_tail(self, publisher: str, authority: str) -> None:
+        """The event tells it."""
+
     def end(self, reason: str) -> None:
         """Takes no more messages; those that wait can still be taken."""
         if self._ended:

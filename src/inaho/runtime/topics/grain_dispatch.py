@@ -77,6 +77,9 @@ class DirectDispatch:
     def miss(self, count: int, before_next: int) -> None:
         """Messages were lost on their way; they are told as a gap."""
 
+    def lose_tail(self, publisher: str, authority: str) -> None:
+        """The event tells it."""
+
     def end(self, reason: str) -> None:
         """The topic was deleted; another one of its name may be created. What has arrived is delivered."""
 

@@ -49,6 +49,10 @@ class Sink(Protocol):
         """So many messages are lost; the last `before_next` of them directly before the next message."""
         ...
 
+    def lose_tail(self, publisher: str, authority: str) -> None:
+        """The last messages of a publisher may be missing, and nobody can tell. An event says so to this process."""
+        ...
+
     def end(self, reason: str) -> None:
         """The subscription ends: `deleted` or `stopped`."""
         ...
@@ -261,11 +265,14 @@ class Inlet:
         """
         effective_at = self.effective_at
         if effective_at is not None and self._came_late(peer.node_id, effective_at):
-            self._local.publish(TailUnknown(topic=self.topic, publisher=peer.node_id, authority=peer.authority, last=0))
+            self._lose_tail(peer.node_id, peer.authority, 0)
+
+    def _lose_tail(self, node_id: str, authority: str, last: int) -> None:
+        for sink in self.sinks:
+            sink.lose_tail(node_id, authority)
+        self._local.publish(TailUnknown(topic=self.topic, publisher=node_id, authority=authority, last=last))
 
     def publisher_gone(self, node_id: str, authority: str) -> None:
         """A member was removed: nobody can tell whether its last messages have arrived."""
         if node_id in self.sequences:
-            self._local.publish(
-                TailUnknown(topic=self.topic, publisher=node_id, authority=authority, last=self.sequences.last(node_id))
-            )
+            self._lose_tail(node_id, authority, self.sequences.last(node_id))

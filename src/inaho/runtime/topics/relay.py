@@ -98,3 +98,7 @@ class RelayedSubscription(DirectSubscription[Any]):
     def put(self, messages: list[Message[Any]]) -> None:
         """Copies the values: they are parts of a buffer of the connection, which is used again."""
         super().put([msgspec.structs.replace(message, value=bytes(message.value)) for message in messages])
+
+    def lose_tail(self, publisher: str, authority: str) -> None:
+        """Tells the client, after the messages before it: the client may not know of that publisher."""
+        super().put([Message(b"", authority, 0, 0.0, publisher=publisher)])

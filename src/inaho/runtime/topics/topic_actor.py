@@ -41,9 +41,12 @@ class Announcements(Protocol):
 class RelayedMessage(Struct, frozen=True, array_like=True, gc=False):
     """One item of the stream of a client that is subscribed. The first one has no message: the subscription has begun.
 
+    Later ones without a message tell that the last messages of a publisher may be missing.
+
     Attributes:
         value: encoded.
-        key, sequence, published_at, missed, publisher: see `Message`; the sequence is 0 if there is no message.
+        key, sequence, published_at, missed, publisher: see `Message`; the sequence is 0 if there is no message, and the
+            key is the authority of the publisher then.
         ended: why the subscription has ended; of the last item.
     """
 
