@@ -14,7 +14,7 @@ from inaho.testing.histories.freshness_storage import STORAGES
 from inaho.testing.histories.freshness_swarm import FreshnessSwarm
 
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
-SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "60")))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "40")))
 CALM_SEEDS = range(FIRST, FIRST + max(4, len(SEEDS) // 10))
 
 

@@ -13,7 +13,7 @@ from inaho.providers.memory import MemoryProvider, MemoryTopology
 from inaho.testing import SimCluster
 from inaho.testing.histories.grain_swarm import GrainSwarm
 
-SEEDS = range(int(os.environ.get("INAHO_TEST_SEEDS", "40")))
+SEEDS = range(int(os.environ.get("INAHO_TEST_SEEDS", "25")))
 
 
 class Where(inaho.Grain):

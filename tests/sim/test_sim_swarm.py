@@ -15,7 +15,7 @@ from inaho.testing import SimCluster
 from inaho.testing.histories.grain_swarm import GrainSwarm
 
 FIRST = int(os.environ.get("INAHO_TEST_FIRST_SEED", "0"))
-SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "100")))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("INAHO_TEST_SEEDS", "60")))
 
 
 def no_incarnation_comes_back(sim: SimCluster) -> bool:
