@@ -29,6 +29,9 @@ REMOVE_AGAIN_S: Final = 1.0
 REMOVE_AGAIN_MAX_S: Final = 60.0
 """Pause before logs that could not be removed are tried again, at first and at most."""
 
+REMOVED_S: Final = 2.0
+"""The creation of a topic waits so long until the logs of a deleted one of its name are removed."""
+
 
 class Logs(Protocol):
     """The logs of topics at least once."""
@@ -74,6 +77,8 @@ class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s
         self._saved = 0
         self._saving: asyncio.Task[None] | None = None
         self._removing: asyncio.Task[None] | None = None
+        self._removal: asyncio.Future[None] = self._local.loop.create_future()
+        """Done when the logs of the next topic are removed."""
         self._remove_soon()
 
     async def on_deactivate(self, reason: str) -> None:
@@ -90,6 +95,7 @@ class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s
     async def define(self, asked: TopicDefinition) -> TopicDefinition:
         """Creates a topic if there is none of that name; returns the definition that is in force, which is saved."""
         self._check_place(asked.name)
+        await self._wait_removed(asked.name)
         definition, created = self._table.define(asked, self._local.unix_time())
         self._changes += created
         await self._save()
@@ -139,6 +145,18 @@ class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s
             self._changes += sum(map(self._table.bring_back, definitions))
             await self._save()
 
+    async def _wait_removed(self, name: str) -> None:
+        """Returns when the logs of a deleted topic of that name are removed, or after `REMOVED_S`.
+
+        Otherwise the keepers of the deleted topic might get what is published to the new one, and remove it.
+        """
+        deadline = self._local.loop.time() + REMOVED_S
+        while any(each.name == name for each in self._table.removing) and self._removing is not None:
+            left_s = deadline - self._local.loop.time()
+            if left_s <= 0:
+                return  # a keeper cannot be reached; the next one removes what is left
+            await asyncio.wait([self._removal], timeout=left_s)
+
     def _remove_soon(self) -> None:
         if self._removing is None and self._table.removing:
             self._removing = self._local.spawn(self._remove_logs(), name="inaho-topics-remove")
@@ -151,7 +169,10 @@ class TopicRegistry(Grain[TopicShard], name=REGISTRY, reentrant=True, idle_ttl_s
                 for definition in removing:
                     try:
                         await self._logs.remove(definition)
-                        if self._table.removed(definition):
+                        removed = self._table.removed(definition)
+                        self._removal.set_result(None)
+                        self._removal = self._local.loop.create_future()
+                        if removed:
                             self._changes += 1
                             await self._save()
                             pause_s = REMOVE_AGAIN_S
