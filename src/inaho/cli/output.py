@@ -32,6 +32,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_USAGE",
     "Output",
+    "date_and_time",
     "describe_error",
     "time_of_day",
     "to_json",
@@ -65,6 +66,11 @@ def describe_error(error: InahoError) -> dict[str, Any]:
     if isinstance(error, RemoteError):
         described |= {"type_name": error.type_name, "remote_traceback": error.remote_traceback}
     return described
+
+
+def date_and_time(at: float) -> str:
+    """A time in seconds since the epoch as the local date and time, to the second."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def time_of_day(at: float) -> str:

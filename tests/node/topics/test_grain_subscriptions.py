@@ -46,6 +46,10 @@ class BadKeys(Grain):
     async def on_price(self, price: Price) -> None:
         SEEN.append((self.key, price))
 
+    @subscribe("prices", key=lambda price: "")
+    async def on_empty(self, price: Price) -> None:
+        SEEN.append((self.key, price))
+
 
 def seen(key: str) -> list[Any]:
     return [value for each, value in SEEN if each == key]
@@ -146,9 +150,10 @@ async def test_a_key_function_that_raises_and_a_message_without_a_key_are_failur
     failures = one.events(SubscriberFailed)
     prices = await prices_at(one)
     await prices.publish(Price("alice", 1.0))
-    failed = {event.subscription: event.reason for event in [await anext(failures), await anext(failures)]}
+    failed = {event.subscription: event.reason for event in [await anext(failures) for _ in range(3)]}
     assert "nothing" in failed["BadKeys.on_price"]
-    assert "has no key" in failed["Journal.on_message"]
+    assert "returned an empty text" in failed["BadKeys.on_empty"]
+    assert "has no key: publish it with one" in failed["Journal.on_message"]
     assert SEEN == []
 
 

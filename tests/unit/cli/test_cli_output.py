@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 import typer
 
 from inaho.cli.command_runner import run_command
-from inaho.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Output, describe_error
+from inaho.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Output, date_and_time, describe_error
 from inaho.errors import (
     InahoError,
     InvalidConfig,
@@ -114,3 +115,8 @@ def test_an_exception_of_a_grain_is_told_without_advice_for_programs(capsys: pyt
     said = capsys.readouterr()
     assert "shop.OutOfStock: no rice" in said.err
     assert "register_exception" not in said.err + said.out
+
+
+def test_a_time_that_may_be_days_ago_is_written_with_its_date():
+    at = datetime(2026, 5, 1, 14, 3, 9, 900_000).astimezone().timestamp()
+    assert date_and_time(at) == "2026-05-01 14:03:09"

@@ -15,7 +15,7 @@ import inaho
 from inaho.cli.client_command import client_command
 from inaho.cli.commands.topic_messages import describe_message
 from inaho.cli.options import TopicArgument
-from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, time_of_day
+from inaho.cli.output import EXIT_FAILED, EXIT_OK, Output, date_and_time
 from inaho.config import ClusterConfig
 from inaho.errors import InvalidTopic, NoSuchTopic
 
@@ -39,7 +39,7 @@ dead_letters_app = typer.Typer(help="Messages that a subscription has given up."
 async def list_dead_letters(
     output: Output, settings: ClusterConfig, *, topic_name: TopicArgument, limit: LimitOption = 100
 ) -> int:
-    """Show the dead letters of a topic, those that were published again too."""
+    """Show the dead letters of a topic, also those that were published again."""
     found: list[inaho.Message[Any]] = []
     async with inaho.connect(config=settings) as cluster:
         letters = await _dead_letters(cluster, await _logged(cluster, topic_name))
@@ -54,7 +54,7 @@ async def list_dead_letters(
         output.document({"topic": topic_name, "dead_letters": [describe_message(each) for each in found]})
     rows = [
         (
-            time_of_day(each.published_at),
+            date_and_time(each.published_at),
             each.key,
             *(str(each.value[what]) for what in ("subscription", "attempts", "reason", "value")),
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inaho.runtime.operators.topic_bottlenecks import TopicBottlenecks
     from inaho.runtime.topic_logs.keeper_messages import PartitionDescription, SubscriptionDescription
 
-__all__ = ["lags_of", "topics_app"]
+__all__ = ["consumers_of", "lags_of", "topics_app"]
 
 LIST_COLUMNS: Final = ("topic", "delivery", "type", "when cut off", "partitions")
 PARTITION_COLUMNS: Final = ("partition", "keeper", "first", "end", "bytes")
@@ -111,6 +111,11 @@ async def lag(
 ) -> int:
     """Show how far each subscription of a topic at least once is behind, and what limits the topic.
 
+    lag: messages that are not settled. oldest s: seconds since the oldest of them was published. in flight: with
+    consumers, and not settled. held: keys that wait because a message of theirs failed. again, dead: deliveries
+    after the first one, and messages given up, since the keepers began. consumers: loops and handlers that share
+    the messages.
+
     Fails when a keeper or a member does not answer.
     """
     async with inaho.connect(config=settings) as cluster:
@@ -137,7 +142,7 @@ async def lag(
             str(each["lag"]),
             f"{max(0.0, now - each['oldest_at']):.1f}" if each["oldest_at"] else "",
             *(str(each[what]) for what in ("in_flight", "held_keys", "redelivered", "dead_letters")),
-            str(len(each["consumers"])),
+            str(consumers_of(each)),
         )
         for each in lags
     ]
@@ -185,6 +190,11 @@ def lags_of(partitions: Sequence[PartitionDescription]) -> list[dict[str, Any]]:
         for each in partition.subscriptions:
             by_name.setdefault(each.name, []).append(each)
     return [_lag_of(name, by_name[name]) for name in sorted(by_name)]
+
+
+def consumers_of(lag: Mapping[str, Any]) -> int:
+    """How many share the messages; each has a consumer in every partition, `<node>/<number>/<partition>`."""
+    return len({consumer.rpartition("/")[0] for _, consumer in lag["consumers"]})
 
 
 def _lag_of(name: str, parts: Sequence[SubscriptionDescription]) -> dict[str, Any]:
@@ -238,7 +248,7 @@ def _show_limits(output: Output, limits: TopicBottlenecks) -> int:
         rows = [(each.authority, each.stage, each.text) for each in limits.found]
         output.table(f"limited by: {limits.found[0].stage}", BOTTLENECK_COLUMNS, rows)
     else:
-        output.text("limited by: nothing, no messages within the last second")
+        output.text("limited by: nothing that a member has seen within the last second")
     name_silent(output, limits.silent)
     return EXIT_FAILED if limits.silent else EXIT_OK
 

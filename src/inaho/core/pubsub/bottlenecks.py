@@ -52,7 +52,7 @@ FULL: Final = "full"
 BEHIND: Final = "behind"
 
 _TEXTS: Final = {
-    (PUBLISHER, MOVED): "{} messages in 1 s, none waits",
+    (PUBLISHER, MOVED): "{} published or delivered in 1 s",
     (NETWORK, FULL): "a node read too slowly {} % of 1 s",
     (NETWORK, "slow_node"): "{} dropped: node reads too slowly",
     (NETWORK, "cut_off"): "{} dropped: node is cut off",
@@ -74,7 +74,8 @@ class Bottleneck(msgspec.Struct, frozen=True):
         stage: one of `STAGES`.
         because: `moved`: messages moved, and no other stage was saturated; `full`: the stage was saturated; `behind`:
             a subscription has too many messages to settle; or the reason for which messages were dropped.
-        figure: percent of the samples with `full`, else messages.
+        figure: percent of the samples with `full`, else messages; with `moved`, those published and those delivered,
+            one for each subscription.
     """
 
     stage: str

@@ -130,12 +130,12 @@ class LogSubscription(Subscription[T]):
             )
 
     def _failed(self, held: Held[Delivery], error: BaseException) -> None:
-        """The subscriber has raised while it handled that delivery: it is delivered again."""
+        """The subscriber has raised while it handled that delivery: it goes back to the keeper, which may end it."""
         delivery = held.delivery
         reason = describe(error)
         self._local.log.warning(
-            "subscription %r of topic %r failed with message %d of partition %d (attempt %d), it is delivered again: "
-            "%s", self.name, self.topic, delivery.offset, held.partition, delivery.attempt, reason,
+            "subscription %r of topic %r failed with message %d of partition %d (attempt %d) and gave it back: %s",
+            self.name, self.topic, delivery.offset, held.partition, delivery.attempt, reason,
         )  # fmt: skip
         self._local.publish(SubscriberFailed(topic=self.topic, subscription=self.name, key=delivery.key, reason=reason))
         try:

@@ -61,7 +61,11 @@ class GrainCalls:
         if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  programs may be untyped
             raise InvalidArguments(f"the key function of {name} returned {key!r}, which is no text")
         if not key:
-            raise InvalidArguments(f"a message for {name} has no key")
+            raise InvalidArguments(
+                f"a message for {name} has no key: publish it with one, or subscribe with a key function"
+                if key_of is None
+                else f"the key function of {name} returned an empty text"
+            )
         validate_key(key)
         return key
 

@@ -44,7 +44,7 @@ class OfTopics:
     async def topic(self, name: str, message_type: Any = ..., **settings: Unpack[TopicSettings]) -> Topic[Any]: ...
 
     async def topic(self, name: str, message_type: Any = None, **settings: Unpack[TopicSettings]) -> Topic[Any]:
-        """Finds a topic, or creates it if a type or a setting is given and there is none (SPEC CL-9.1).
+        """Finds a topic, or creates it if a type or a setting is given and there is none.
 
         The first definition of a name wins, in the whole cluster, and does not change. A setting that is left out takes
         the topic as it is; its default holds for a new topic.
@@ -53,7 +53,7 @@ class OfTopics:
             name: 1 to 200 printable characters, no spaces.
             message_type: of its messages: any type that a grain's method may have. Without it the topic takes and gives
                 plain data.
-            settings: see `TopicSettings`; `TopicDefinition` describes each, and has the defaults.
+            settings: `delivery`, `partitions` and others: `inaho.TopicDefinition` describes each, and has the defaults.
 
         Raises:
             NoSuchTopic: there is none, and neither type nor setting was given.
