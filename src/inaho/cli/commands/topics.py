@@ -113,8 +113,8 @@ async def lag(
 
     lag: messages that are not settled. oldest s: seconds since the oldest of them was published. in flight: with
     consumers, and not settled. held: keys that wait because a message of theirs failed. again, dead: deliveries
-    after the first one, and messages given up, since the keepers began. consumers: loops and handlers that share
-    the messages.
+    after the first one, and messages given up, since the keepers began. consumers: loops, handlers, and
+    members with grains that share the messages.
 
     Fails when a keeper or a member does not answer.
     """

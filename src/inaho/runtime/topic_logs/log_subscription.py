@@ -130,7 +130,7 @@ class LogSubscription(Subscription[T]):
             )
 
     def _failed(self, held: Held[Delivery], error: BaseException) -> None:
-        """The subscriber has raised while it handled that delivery: it goes back to the keeper, which may end it."""
+        """The subscriber has raised while it handled that delivery. The keeper takes it back, and may give it up."""
         delivery = held.delivery
         reason = describe(error)
         self._local.log.warning(
