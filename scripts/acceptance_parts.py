@@ -326,14 +326,14 @@ PARTS = (
         partial(read_figures, none=("lost", "disordered", "untold")),
     ),
     Part(
-        "topics disturbed", "a subscriber that hangs, raises or is stopped delays no other", 1, 40,
+        "topics disturbed", "a subscriber that hangs, raises, never reads or is stopped delays no other", 1, 150,
         lambda seconds, seeds: [
-            "benchmarks/topics_disturbed.py", "--rounds", times(seconds, 30, most=20), "--json",
+            "benchmarks/topics_disturbed.py", "--rounds", times(seconds, 140, most=20), "--json",
         ],
-        said("{} rounds, each with three kinds of bad subscribers", "--rounds"),
+        said("{} rounds, each with four kinds of bad subscribers", "--rounds"),
         partial(
             read_figures,
-            at_most={f"{how}_p99_ratio": "target_p99_ratio" for how in ("hangs", "raises", "stopped")},
+            at_most={f"{how}_p99_ratio": "target_p99_ratio" for how in ("hangs", "raises", "never_reads", "stopped")},
         ),
     ),
     Part(
