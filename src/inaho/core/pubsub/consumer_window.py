@@ -258,6 +258,10 @@ class ConsumerWindow(Generic[D]):
 
     # What the keepers are told.
 
+    def acknowledged(self, number: int) -> int:
+        """How many acknowledgements the keeper of that partition is to be told."""
+        return len(self._partition(number).settled.acked)
+
     def take_settled(self, number: int) -> Settled:
         """What the keeper of that partition is to be told now; it is not returned again."""
         partition = self._partition(number)

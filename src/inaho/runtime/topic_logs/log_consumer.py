@@ -38,6 +38,9 @@ TICKS: Final = 6
 REASON_CHARS_MAX: Final = 1000
 """Of the reason of a failure that the keeper is told."""
 
+SETTLE_SHARE: Final = 4
+"""The keeper is told at once when so large a share (one of so many) of the messages that it may deliver is handled."""
+
 FAIRNESS: Final = 64
 """After so many deliveries without a pause the loop runs."""
 
@@ -240,7 +243,11 @@ class LogConsumer:
             raise self._over(held)
         if self._waiters and ready:
             self._wake(1)  # the next one of its key
-        self._streams[held.partition].settle_soon()
+        stream = self._streams[held.partition]
+        if SETTLE_SHARE * self.window.acknowledged(held.partition) >= self._credit:
+            stream.settle_soon()  # the keeper must know soon, or this consumer gets no more
+        else:
+            stream.settle_later()
 
     def retry(self, held: Held[Delivery], after_s: float | None, reason: str) -> None:
         """Handling it failed. Raises as `ack`."""

@@ -5,7 +5,8 @@ with what the consumer still holds, so that a message that is worked on does not
 was replaced.
 
 The answers of one iteration of the event loop are one call, and one call is on its way at a time, so an acknowledgement
-costs a share of a call. A call that fails is repeated until the consumer ends.
+costs a share of a call. Acknowledgements alone wait a moment for others, while the consumer may have more messages
+anyway: nobody waits for them. A call that fails is repeated until the consumer ends.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from inaho.runtime.topic_logs.keeper_messages import ConsumeRequest, DeliveryNumber, PartitionKeeper
 
 __all__ = ["PartitionStream", "StreamOwner"]
+
+ACKNOWLEDGE_S: Final = 0.003
+"""An acknowledgement waits at most so long for others, in seconds."""
 
 _FIRST_PAUSE_S: Final = 0.02
 _PAUSE_MAX_S: Final = 1.0
@@ -87,6 +91,7 @@ class PartitionStream:
         self._owner = owner
         self._reader = local.spawn(self._read(), name="inaho-consume", drives=True)
         self._settler: asyncio.Task[None] | None = None
+        self._later: asyncio.TimerHandle | None = None
         self._closing = False
         self._is_open = asyncio.Event()
 
@@ -144,8 +149,19 @@ class PartitionStream:
 
     def settle_soon(self) -> None:
         """Tells the keeper what the window has for it, with what else comes in this iteration of the loop."""
+        self._stop_timer()
         if self._settler is None or self._settler.done():  # it is done if it was cancelled before its first step
             self._settler = self._local.spawn(self._settle_all(), name="inaho-settle", drives=True)
+
+    def settle_later(self) -> None:
+        """As `settle_soon`, with what else comes within `ACKNOWLEDGE_S`."""
+        if self._later is None and (self._settler is None or self._settler.done()):
+            self._later = self._local.loop.call_later(ACKNOWLEDGE_S, self.settle_soon)
+
+    def _stop_timer(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
 
     async def _settle_all(self) -> None:
         window = self._owner.window
@@ -198,6 +214,7 @@ class PartitionStream:
     async def leave(self) -> None:
         """The consumer ends: returns when the keeper has all answers and gives the rest to others."""
         self._closing = True
+        self._stop_timer()
         if not self._is_open.is_set():  # a keeper that gets the answers first would then deliver what is held
             opened = asyncio.ensure_future(self._is_open.wait())
             try:
@@ -211,6 +228,7 @@ class PartitionStream:
     def close(self, error: InahoError | None = None) -> None:
         """Ends the stream, for the reason of `error`."""
         self._closing = True
+        self._stop_timer()
         self._reader.cancel()
         if self._settler is not None:
             self._settler.cancel()
