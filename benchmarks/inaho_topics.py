@@ -35,7 +35,7 @@ from inaho_topics_peer import (
     storage_of,
     stored_topic,
 )
-from measuring import IN_FLIGHT, Figures, percentile, show
+from measuring import IN_FLIGHT, Figures, a_core_each, percentile, show
 from topics_measuring import (
     BODY,
     PAUSE_S,
@@ -91,7 +91,8 @@ async def one_way(cluster: Cluster) -> Figures:
 async def once(options: Options) -> Figures:
     """At most once, to one subscriber."""
     async with pair("once", "memory") as (cluster, peer):
-        calls = await one_way(cluster)
+        with a_core_each(peer.pid):
+            calls = await one_way(cluster)
         figures, sent = await push(cluster, peer, options.seconds)
     return {
         **calls,
@@ -116,7 +117,8 @@ async def push(cluster: Cluster, peer: Subscriber, seconds: float) -> tuple[Figu
     """Both phases; the figures of the subscriber, and the messages of the second phase."""
     topic = await once_topic(cluster)
     publish = topic.publish
-    await publish_slowly(publish)
+    with a_core_each(peer.pid):
+        await publish_slowly(publish)
     clock, sent = time.monotonic, 0
     until = clock() + seconds
     while (now := clock()) < until:
@@ -126,19 +128,27 @@ async def push(cluster: Cluster, peer: Subscriber, seconds: float) -> tuple[Figu
 
 
 async def stored(options: Options) -> Figures:
-    """At least once: 64 publishers, and one that waits for each acknowledgement; saves of a grain for comparison."""
+    """At least once: 64 publishers, and one that waits for each acknowledgement; saves of a grain for comparison.
+
+    Nobody reads a save while it is stored. So one publisher is compared with saves on a topic without a subscriber, and
+    measured with one, too.
+    """
     with tempfile.TemporaryDirectory(prefix="inaho-bench-", dir=options.folder) as folder:
         async with pair("stored", f"{FULL}{folder}/state.db") as (cluster, peer):
             saved = cluster.grain(Saved, "one", timeout=options.seconds + 30)
             saves = await saved.save_for(options.seconds / 2, Sample(0.0, BODY))
+            unread = await cluster.topic("unread", Sample, delivery="at_least_once")
+            await publish_samples(unread)
+            alone = await publish_in_flight(unread.publish, options.seconds / 2, 1)
             topic = await stored_topic(cluster)
             await publish_samples(topic)
-            alone = await publish_in_flight(topic.publish, options.seconds / 2, 1)
+            read = await publish_in_flight(topic.publish, options.seconds / 2, 1)
             many = await publish_in_flight(topic.publish, options.seconds, options.in_flight)
             figures = await publish_last(topic.publish, peer)
     return {
         "saves_per_second": saves,
         "stored_one_per_second": alone,
+        "stored_one_read_per_second": read,
         "stored_per_second": many,
         "stored_received_per_second": figures["per_second"],
     }

@@ -128,6 +128,27 @@ def keep_apart(process_id: int) -> None:
 
 
 @contextmanager
+def a_core_each(process_id: int) -> Generator[None, None, None]:
+    """Gives this process one core and the other process another meanwhile, to compare two latencies between them.
+
+    Where both are on one core, the time until the receiver runs has what the sender does after it has sent: a caller
+    waits at once, a publisher goes on.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(cores) < 2:
+        yield
+        return
+    of_other = os.sched_getaffinity(process_id)
+    os.sched_setaffinity(process_id, cores[1:2])
+    os.sched_setaffinity(0, cores[:1])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(process_id, of_other)
+        os.sched_setaffinity(0, cores)
+
+
+@contextmanager
 def served(*command: str) -> Generator[str, None, None]:
     """A Python process that prints one line when it is ready and ends when its standard input does. Gives the line."""
     process = subprocess.Popen([sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -48,6 +48,7 @@ class Subscriber:
     def __init__(self, process: Process, output: asyncio.StreamReader, ready: str) -> None:
         self._output = output
         self.ready = ready
+        self.pid = process.pid
         self.send_signal = process.send_signal
 
     async def figures(self) -> Figures:

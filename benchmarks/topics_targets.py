@@ -17,6 +17,7 @@ TOPIC_ROWS = (
     Row("topics", "p50_us", "at a low rate, p50, to one way of a call", "us", ("topics", "call_p50_us"), at_most=1.3),
     Row("topics", "fan_out_per_second", "deliveries to 64 subscribers", "/s", at_least=1_000_000),
     Row("topics", "stored_one_per_second", "stored, one waits, to saves", "/s", SAVES, at_least=0.7),
+    Row("topics", "stored_one_read_per_second", "the same beside a subscriber", "/s", SAVES),
     Row("topics", "stored_per_second", "stored, fsync, 64 publishers", "/s"),
     Row("topics", "stored_received_per_second", "stored, fsync, acknowledged", "/s"),
     Row("topics", "unsynced_per_second", "stored, no fsync, 64 publishers", "/s"),
