@@ -9,9 +9,9 @@ from typing import Final
 
 from inaho.errors import InvalidTopic
 
-__all__ = ["NONE", "is_number", "is_text", "is_whole", "key_size"]
+__all__ = ["NO_TEXT", "is_number", "is_text", "is_whole", "key_size"]
 
-NONE: Final = ""
+NO_TEXT: Final = ""
 """No key, or no id. Python has one empty text, so publishers look closer at what is not this object."""
 
 SHOWN_MAX: Final = 100

@@ -15,13 +15,13 @@ from inaho.core.pubsub.stored_message import LoggedMessage
 from inaho.core.pubsub.subscription_positions import SubscriptionPositions
 from inaho.core.pubsub.unsettled_messages import LINE_LOADED_MAX, UnsettledMessages
 
-__all__ = ["NONE", "DeliveryReading", "Number"]
+__all__ = ["NO_FAILURES", "DeliveryReading", "Number"]
 
 RANGES_MAX: Final = 4096
 """With so many ranges of settled messages nothing more is read: they are saved, and the state must stay small."""
 
 Number = tuple[int, int]
-NONE: Final[Number] = (0, 0)
+NO_FAILURES: Final[Number] = (0, 0)
 
 
 class DeliveryReading:
@@ -119,7 +119,7 @@ class DeliveryReading:
     def _enter(self, message: LoggedMessage, now: float) -> None:
         """A message waits, unless a consumer has it from the previous keeper."""
         offset = message.offset
-        entry = self._messages.enter(offset, message.stored.key, *self._failures.pop(offset, NONE))
+        entry = self._messages.enter(offset, message.stored.key, *self._failures.pop(offset, NO_FAILURES))
         claim = self._group.drop_claim(offset)
         if entry.counted >= self._policy.attempts_max:  # it was being given up when the last keeper ended
             self._flights.give_up(entry)

@@ -91,7 +91,7 @@ class GroupConsumers:
     def pick(self) -> GroupConsumer | None:
         """The next one in turn that may get a message; it is the last one in turn then."""
         rotation = self._rotation
-        if len(rotation) == 1:
+        if len(rotation) == 1:  # what most subscriptions have, for each message
             return rotation[0] if rotation[0].credit_left > 0 else None
         for at, consumer in enumerate(rotation):
             if self.can_take(consumer):

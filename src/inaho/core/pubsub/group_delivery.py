@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from inaho.core.pubsub.deliveries_in_flight import GONE, DeliveriesInFlight, DeliveryPolicy
 from inaho.core.pubsub.delivery_entries import DeliveryState, Entry, GroupConsumer
-from inaho.core.pubsub.delivery_reading import NONE, DeliveryReading, Number
+from inaho.core.pubsub.delivery_reading import NO_FAILURES, DeliveryReading, Number
 from inaho.core.pubsub.group_consumers import GroupConsumers
 from inaho.core.pubsub.stored_message import LoggedMessage
 from inaho.core.pubsub.subscription_positions import SubscriptionPositions
@@ -145,7 +145,7 @@ class GroupDelivery:
     def _acknowledge_old(self, name: str, entry: Entry | None, offset: int, attempt: int) -> bool:
         """Settles a message that the consumer got from the previous keeper. Returns False if that delivery is over."""
         if entry is None:
-            old = self._old_acks and offset >= self.next and self._failures.get(offset, NONE)[0] + 1 == attempt
+            old = self._old_acks and offset >= self.next and self._failures.get(offset, NO_FAILURES)[0] + 1 == attempt
             if not self._group.settle_claim(name, offset, attempt) and (not old or offset in self._group.claims):
                 return False
             self._failures.pop(offset, None)
@@ -160,7 +160,7 @@ class GroupDelivery:
     def retry(self, name: str, offset: int, attempt: int, now: float, after_s: float | None, reason: str) -> bool:
         """A consumer gives a message back as failed. Returns False if the delivery was over."""
         if self._group.settle_claim(name, offset, attempt):
-            self._failures[offset] = (attempt, self._failures.get(offset, NONE)[1])
+            self._failures[offset] = (attempt, self._failures.get(offset, NO_FAILURES)[1])
             self._settled += 1
             return True
         entry = self._of(name, offset, attempt)

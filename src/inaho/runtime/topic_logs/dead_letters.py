@@ -20,6 +20,7 @@ from inaho.errors.inspection import describe
 from inaho.events import MessageDeadLettered
 from inaho.runtime.topic_logs.keeper_messages import AppendBatch, NewMessage
 from inaho.wire.codec import encode
+from inaho.wire.portions import portion
 
 if TYPE_CHECKING:
     from inaho.core.pubsub.delivery_entries import Entry
@@ -108,11 +109,14 @@ class DeadLetters:
             batches.setdefault(at, []).append((entry, self._letter(group.name, entry, found[0])))
         bytes_max = self._local.config.transport.frame_bytes_max // 2
         for at in sorted(batches):
-            for portion in _portions(batches[at], bytes_max):
+            left = batches[at]
+            while left:
+                together = portion(left, bytes_max, lambda letter: len(letter[1].value))
+                left = left[len(together) :]
                 self._number += 1
-                messages = [message for _, message in portion]
+                messages = [message for _, message in together]
                 await self._keepers(letters.name, at).append(AppendBatch(self._publisher, self._number, messages))
-                for entry, message in portion:
+                for entry, message in together:
                     group.group.buried(entry)
                     self._tell(group.name, letters.name, entry, message.key)
 
@@ -136,16 +140,3 @@ class DeadLetters:
                 key=key, attempts=entry.failures, dead_letters=letters, reason=entry.reason,
             )
         )  # fmt: skip
-
-
-def _portions(letters: list[tuple[Entry, NewMessage]], bytes_max: int) -> list[list[tuple[Entry, NewMessage]]]:
-    """Dead letters for one call each, which must fit into a frame; one that is larger goes alone."""
-    portions: list[list[tuple[Entry, NewMessage]]] = []
-    size = 0
-    for letter in letters:
-        size += len(letter[1].value)
-        if not portions or size > bytes_max:
-            portions.append([])
-            size = len(letter[1].value)
-        portions[-1].append(letter)
-    return portions

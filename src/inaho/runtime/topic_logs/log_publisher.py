@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from inaho.core.pubsub.arguments import NONE, is_text, key_size
+from inaho.core.pubsub.arguments import NO_TEXT, is_text, key_size
 from inaho.core.pubsub.partitioning import partition_of_message
 from inaho.errors import InahoError, InvalidTopic, MessageTooLarge, NoSuchTopic, ShuttingDown
 from inaho.runtime.topic_logs.keeper_messages import KEEPER, NewMessage, keeper_key
@@ -84,9 +84,9 @@ class LogPublisher:
                 "(pubsub.message_bytes_max)"
             )
         size_bytes += OVERHEAD_BYTES
-        if key is not NONE:
+        if key is not NO_TEXT:
             size_bytes += key_size(key, self._key_bytes_max)
-        if message_id is not NONE:
+        if message_id is not NO_TEXT:
             if not is_text(message_id, ID_CHARS_MAX):
                 raise InvalidTopic(f"the id of a message is text of at most {ID_CHARS_MAX} characters: {message_id!r}")
             size_bytes += 4 * len(message_id)

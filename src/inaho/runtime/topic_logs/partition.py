@@ -46,7 +46,6 @@ from inaho.wire.portions import portion
 
 if TYPE_CHECKING:
     from inaho.core.pubsub.definition import TopicDefinition
-    from inaho.core.pubsub.stored_message import LoggedMessage
     from inaho.runtime.local.local_node import LocalNode
     from inaho.runtime.topic_logs.ports import Definitions, Keepers
 
@@ -64,16 +63,6 @@ DELIVERY_BYTES: Final = 32
 
 ENDLESS: Final = 1 << 30
 """Attempts of the messages of a dead-letter topic: they stay in it until they are handled."""
-
-
-def _first(messages: list[LoggedMessage], bytes_max: int) -> list[LoggedMessage]:
-    """The first messages that have at most so many bytes together; the first one in any case."""
-    size = 0
-    for index, message in enumerate(messages):
-        size += message.size_bytes + DELIVERY_BYTES
-        if index and size > bytes_max:
-            return messages[:index]
-    return messages
 
 
 class OpenedLog(msgspec.Struct, frozen=True):
@@ -271,7 +260,11 @@ class Partition:
                     offset = max(offset + 1, self.bounds()[0])
                     continue
                 if found:
-                    found = _first(found, self._local.config.transport.frame_bytes_max // 2)
+                    found = portion(
+                        found,
+                        self._local.config.transport.frame_bytes_max // 2,
+                        lambda each: each.size_bytes + DELIVERY_BYTES,
+                    )
                     offset = found[-1].offset + 1
                     yield [
                         Delivery(each.offset, 1, stored.key, stored.published_at, stored.publisher, stored.value)

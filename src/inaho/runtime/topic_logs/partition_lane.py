@@ -205,7 +205,7 @@ class PartitionLane:
                     self._wake()  # this one has been woken, and may not use the room
             if self._pending_bytes < AHEAD * self._bytes_max:
                 break
-        if self._local.closing:
+        if self._local.closing:  # not before: a node that leaves stores what its publishers wait for
             self._local.check_here()
         await self.put(message, size_bytes, self._local.loop.time())
 

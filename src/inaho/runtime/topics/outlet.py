@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
-from inaho.core.pubsub.arguments import NONE, key_size
+from inaho.core.pubsub.arguments import NO_TEXT, key_size
 from inaho.errors import InvalidTopic, MessageTooLarge, NoSubscribers, NoSuchTopic, ShuttingDown, WrongMessageType
 from inaho.errors.inspection import text_of
 from inaho.wire.codec import ENCODE_ERRORS, encode
@@ -272,7 +272,7 @@ class DirectPublisher(Generic[T]):
         if id != "":
             raise InvalidTopic(f"topic {outlet.topic!r} is at most once; a message has an id at least once only")
         size = len(encoded)
-        if key is not NONE or size > 1024:
+        if key is not NO_TEXT or size > 1024:
             size = outlet.check_size(size, key)
         if outlet.hindered:
             await outlet.admit()
